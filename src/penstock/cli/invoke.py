@@ -1,0 +1,296 @@
+"""`penstock invoke`: call a function through the Lambda API and show its response as it comes.
+
+Standard library only, so it is there wherever `penstock` is. The body goes to stdout, nothing else does;
+status and headers, the log tail and errors go to stderr.
+"""
+
+import base64
+import http.client
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO
+from urllib.parse import quote, urlsplit
+
+from penstock.protocol import eventstream, limits, prelude
+
+from .errors import CommandError, UsageError
+from .output import escape
+
+DEFAULT_ENDPOINT = "http://127.0.0.1:3001"
+
+STREAMING_PATH = "/2021-11-15/functions/{}/response-streaming-invocations"
+BUFFERED_PATH = "/2015-03-31/functions/{}/invocations"
+
+CONNECT_TIMEOUT = 10.0
+LONGEST_TOKEN = 12  # of JSON, strings aside: an escaped pair of surrogates
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How the invocation ended. An `error_code` means that it failed."""
+
+    error_code: str = ""
+    error: str = ""  # the error document
+    log: bytes = b""
+
+
+def invoke(options: Mapping[str, Any], environ: Mapping[str, str]) -> int:
+    """Call the function of `options`; the exit code. Raises CommandError."""
+    payload = read_payload(options["payload"], sys.stdin.buffer)
+    url = (
+        options["endpoint_url"]
+        or environ.get("PENSTOCK_ENDPOINT_URL")
+        or environ.get("AWS_ENDPOINT_URL_LAMBDA")
+        or DEFAULT_ENDPOINT
+    )
+    body = Body(sys.stdout.buffer, sys.stderr, raw=options["raw"])
+    tail = options["log_type"] == "Tail"
+    call = _call_buffered if options["buffered"] else _call_streaming
+    ended = call(url, options["function"], payload, tail, body)
+    return _report(ended, sys.stderr)
+
+
+def read_payload(text: str, stdin: BinaryIO) -> bytes:
+    """The event that --payload means, checked to be JSON. Raises UsageError."""
+    if text == "-":
+        where, data = "stdin", stdin.read()
+    elif text.startswith("@"):
+        where = text[1:]
+        try:
+            data = Path(where).read_bytes()
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise UsageError(f"--payload: cannot read {where}: {reason}") from error
+    else:
+        where, data = "", text.encode("utf-8", "surrogateescape")
+    source = f"--payload {where}".rstrip()
+    try:
+        json.loads(data.decode())
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{source}: expected JSON in UTF-8, got byte {error.start} that is not") from error
+    except json.JSONDecodeError as error:
+        hint = "" if where else "; a file is given as @file"
+        raise UsageError(
+            f"{source}: not JSON: {error.msg} at line {error.lineno}, column {error.colno}{hint}"
+        ) from error
+    except RecursionError as error:
+        raise UsageError(f"{source}: nested too deeply") from error
+    return data
+
+
+class Body:
+    """Writes a payload to stdout as it comes, after taking the prelude off if it has one.
+
+    The Lambda API does not say whether a payload begins with a prelude. One is there if a JSON object is
+    followed by NUL bytes; so what begins with `{` is held until the object is complete, and no longer.
+    """
+
+    def __init__(self, out: BinaryIO, told: TextIO, *, raw: bool) -> None:
+        self._out = out
+        self._told = told
+        self._held: bytearray | None = None if raw else bytearray()
+
+    def write(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held += data
+            if not _settled(self._held):
+                return
+            data = self._take()
+        self._write(data)
+
+    def end(self) -> None:
+        """The payload is over: write what is still held."""
+        if self._held:
+            self._write(self._take())
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self._out.write(data)
+            self._out.flush()
+        except BrokenPipeError:
+            raise  # the reader has what it wanted
+        except OSError as error:
+            raise CommandError(f"cannot write to stdout: {error.strerror}") from error
+
+    def _take(self) -> bytes:
+        held, self._held = bytes(self._held or b""), None
+        if prelude.DELIMITER not in held[: limits.PRELUDE] or not held.startswith(b"{"):
+            return held
+        decoder = prelude.Decoder()
+        try:
+            found = decoder.feed(held)
+        except prelude.PreludeError:
+            return held
+        if found is None:
+            return held
+        lines = [f"status: {found.status}"]
+        lines += [f"{name}: {value}" for name, value in found.headers.items()]
+        lines += [
+            f"{name}: {value}" for name, values in found.multi_value_headers.items() for value in values
+        ]
+        lines += [f"set-cookie: {value}" for value in found.cookies]
+        self._told.write("".join(f"{escape(line)}\n" for line in lines) + "\n")
+        self._told.flush()
+        return bytes(decoder.rest)
+
+
+def _settled(held: bytes | bytearray) -> bool:
+    """Whether `held`, the beginning of a payload, tells if a prelude is in front."""
+    if not held.startswith(b"{") or prelude.DELIMITER in held or len(held) >= limits.PRELUDE:
+        return True
+    try:
+        # latin-1 cannot fail on half a character, and brackets and quotes are where they are in UTF-8.
+        _, end = json.JSONDecoder(strict=False).raw_decode(held.decode("latin-1"))
+    except json.JSONDecodeError as error:
+        # Near its end it may just be cut: "Unterminated string" is told of the string's beginning.
+        cut = error.msg.startswith("Unterminated string") or error.pos + LONGEST_TOKEN >= len(held)
+        return not cut
+    except RecursionError:
+        return True
+    return any(held[end:])
+
+
+def _call_streaming(url: str, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
+    headers = {"X-Amz-Log-Type": "Tail"} if tail else {}
+    with _Connection(url) as connection:
+        response = connection.post(STREAMING_PATH.format(quote(function, safe="")), payload, headers)
+        for message in _messages(response):
+            kind = message.headers.get(":event-type", "")
+            if kind == "PayloadChunk":
+                body.write(message.payload)
+            elif kind == "InvokeComplete":
+                body.end()
+                return _completed(message.payload)
+            elif message.headers.get(":message-type") == "exception":
+                body.end()
+                kind = message.headers.get(":exception-type", "exception")
+                raise CommandError(f"{kind}: {message.payload.decode(errors='replace')}")
+    body.end()
+    raise CommandError(f"the response broke off: {url} closed the connection before InvokeComplete")
+
+
+def _completed(payload: bytes) -> Ended:
+    try:
+        document = json.loads(payload)
+        log = base64.b64decode(document.get("LogResult", ""))
+        return Ended(document.get("ErrorCode", ""), document.get("ErrorDetails", ""), log)
+    except (ValueError, AttributeError, TypeError) as error:
+        raise CommandError(f"InvokeComplete is not what AWS sends: {payload[:80]!r}") from error
+
+
+def _messages(response: http.client.HTTPResponse) -> Iterator[eventstream.Message]:
+    decoder = eventstream.Decoder()
+    # read1 gives what is there; read would wait for a full buffer.
+    while data := response.read1(limits.MIB):
+        yield from decoder.feed(data)
+    decoder.end()
+
+
+def _call_buffered(url: str, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
+    headers = {"X-Amz-Invocation-Type": "RequestResponse", "X-Amz-Log-Type": "Tail" if tail else "None"}
+    with _Connection(url) as connection:
+        response = connection.post(BUFFERED_PATH.format(quote(function, safe="")), payload, headers)
+        log = base64.b64decode(response.getheader("X-Amz-Log-Result") or "")
+        data = response.read()
+        if code := response.getheader("X-Amz-Function-Error"):
+            return Ended(code, data.decode(errors="replace"), log)
+        body.write(data)
+        body.end()
+        return Ended(log=log)
+
+
+class _Connection:
+    """One request to the Lambda API, with every way it can go wrong told in one line."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        try:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("expected http://HOST:PORT")
+            make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+            self._http = make(parts.hostname, parts.port, timeout=CONNECT_TIMEOUT)
+        except ValueError as error:
+            raise UsageError(f"endpoint {url!r}: {error}") from error
+        self._path = parts.path.rstrip("/")
+
+    def __enter__(self) -> "_Connection":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self._http.close()
+        if isinstance(error, BrokenPipeError):
+            return  # stdout's reader has left, which is no fault of the endpoint
+        if isinstance(error, OSError | http.client.HTTPException | eventstream.EventStreamError):
+            raise CommandError(f"the response from {self._url} broke off: {_reason(error)}") from error
+
+    def post(self, path: str, payload: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """The response, if it is a 200. Raises CommandError."""
+        try:
+            self._http.connect()
+        except ConnectionRefusedError as error:
+            raise CommandError(
+                f"nothing listens at {self._url}: start it with `penstock dev`, or say where it is "
+                "with --endpoint-url"
+            ) from error
+        except OSError as error:
+            raise CommandError(f"cannot connect to {self._url}: {_reason(error)}") from error
+        assert self._http.sock is not None
+        self._http.sock.settimeout(None)  # a function may take its time
+        sent = {"Content-Type": "application/json", **headers}
+        try:
+            self._http.request("POST", self._path + path, payload, sent)
+            response = self._http.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            raise CommandError(f"no answer from {self._url}: {_reason(error)}") from error
+        if response.status != 200:
+            raise CommandError(_refusal(response))
+        return response
+
+
+def _refusal(response: http.client.HTTPResponse) -> str:
+    """What AWS's JSON errors say, in one line."""
+    data = response.read(limits.ERROR_DOCUMENT)
+    code = (response.getheader("x-amzn-ErrorType") or f"HTTP {response.status}").partition(":")[0]
+    try:
+        document = json.loads(data)
+        message = document.get("Message") or document.get("message") or data.decode()
+    except (ValueError, AttributeError):
+        message = data.decode(errors="replace").strip() or response.reason
+    hint = "; `penstock dev` names its functions when it starts" if response.status == 404 else ""
+    return f"{code}: {message}{hint}"
+
+
+def _reason(error: BaseException) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+
+
+def _report(ended: Ended, told: TextIO) -> int:
+    if ended.log:
+        lines = ended.log.decode("utf-8", "replace").splitlines()
+        told.write("".join(f"{escape(line)}\n" for line in lines))
+    if not ended.error_code:
+        return 0
+    told.write(f"penstock: the function failed: {escape(ended.error_code)}\n")
+    if ended.error:
+        told.write(_pretty(ended.error))
+    return 1
+
+
+def _pretty(document: str) -> str:
+    """An error document for reading: the stack trace as the lines it was, the rest indented JSON."""
+    try:
+        parsed = json.loads(document)
+    except ValueError:
+        return escape(document) + "\n"
+    if not isinstance(parsed, dict):
+        return escape(document) + "\n"
+    trace = parsed.pop("stackTrace", None) or []
+    lines = json.dumps(parsed, indent=2, ensure_ascii=False).splitlines()
+    if isinstance(trace, list):
+        for entry in trace:
+            lines += str(entry).rstrip("\n").splitlines()
+    return "".join(f"{escape(line)}\n" for line in lines)

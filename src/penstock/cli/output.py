@@ -1,0 +1,251 @@
+"""What people, and the machines that collect logs, are told by `dev` and `serve`.
+
+Readable for a terminal, JsonLines for a log collector; both write to stderr, a line at a time, and both have
+the four methods of Output. Nothing a function or a client sent reaches the terminal raw: control characters
+are escaped.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Protocol, TextIO
+
+from penstock.gateway.record import RequestRecord
+from penstock.service.logs import LogLine
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """What is served, and where."""
+
+    gateway: str  # URL without a slash at its end
+    lambda_api: str
+    functions: Sequence[tuple[str, str]]  # name, and the file it is in
+    python: str
+    region: str
+
+
+class Output(Protocol):
+    def listening(self, listening: Listening) -> None:
+        """Everything is up."""
+
+    def request(self, record: RequestRecord) -> None:
+        """A request at the gateway is over."""
+
+    def log(self, line: LogLine) -> None:
+        """A function printed a line, or the platform did about it."""
+
+    def note(self, text: str) -> None:
+        """Anything else a person should know."""
+
+
+class Readable:
+    """Lines for a person at a terminal."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        *,
+        colour: bool = False,
+        verbose: bool = False,
+        local_time: Callable[[float], time.struct_time] = time.localtime,
+    ) -> None:
+        self._stream = stream
+        self._verbose = verbose
+        self._local_time = local_time
+        self._colour = colour
+
+    def listening(self, listening: Listening) -> None:
+        self._write(startup_text(listening, self._bold))
+
+    def request(self, record: RequestRecord) -> None:
+        when = time.strftime("%H:%M:%S", self._local_time(record.time))
+        parts = [
+            self._dim(when),
+            f"{escape(record.method)} {escape(record.path)}",
+            self._bold(str(record.status)),
+        ]
+        if record.function:
+            parts.insert(2, f"→ {escape(record.function)} {self._dim(short_id(record.request_id))}".rstrip())
+        if record.first_byte is not None:
+            parts.append(f"first byte {duration(record.first_byte)}")
+        parts.append(f"total {duration(record.total)}")
+        if record.chunks:
+            parts.append(f"{record.chunks} chunk{'s' if record.chunks != 1 else ''}")
+        parts.append(size(record.bytes))
+        parts.append(self._good(record.ending) if record.ok else self._bad(record.ending))
+        line = "  ".join(parts)
+        if record.detail:
+            line += f"\n          {escape(record.detail)}"
+        self._write(line)
+
+    def log(self, line: LogLine) -> None:
+        if line.platform and not self._verbose:
+            return
+        who = f"{line.function} {short_id(line.request_id)}".rstrip()
+        text = escape(line.text)
+        self._write(f"{self._dim(f'{escape(who)} |')} {self._dim(text) if line.platform else text}")
+
+    def note(self, text: str) -> None:
+        self._write(f"{self._dim('penstock:')} {escape(text)}")
+
+    def _write(self, text: str) -> None:
+        _write_line(self._stream, text)
+
+    def _paint(self, code: str, text: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and text else text
+
+    def _bold(self, text: str) -> str:
+        return self._paint("1", text)
+
+    def _dim(self, text: str) -> str:
+        return self._paint("2", text)
+
+    def _good(self, text: str) -> str:
+        return self._paint("32", text)
+
+    def _bad(self, text: str) -> str:
+        return self._paint("31", text)
+
+
+class JsonLines:
+    """One JSON object a line: `event` says which kind it is, `time` when it was."""
+
+    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.time) -> None:
+        self._stream = stream
+        self._clock = clock
+
+    def listening(self, listening: Listening) -> None:
+        self._write(
+            "listening",
+            self._clock(),
+            {
+                "gateway": listening.gateway,
+                "lambda": listening.lambda_api,
+                "functions": [name for name, _ in listening.functions],
+                "python": listening.python,
+                "region": listening.region,
+            },
+        )
+
+    def request(self, record: RequestRecord) -> None:
+        members = {_camel(name): value for name, value in asdict(record).items()}
+        self._write("request", members.pop("time"), members)
+
+    def log(self, line: LogLine) -> None:
+        members: dict[str, object] = {"function": line.function, "requestId": line.request_id}
+        if line.platform:
+            members["platform"] = True
+        self._write("log", self._clock(), {**members, "message": line.text})
+
+    def note(self, text: str) -> None:
+        self._write("note", self._clock(), {"message": text})
+
+    def _write(self, event: str, now: float, members: dict[str, object]) -> None:
+        when = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        _write_line(self._stream, json.dumps({"event": event, "time": when, **members}))
+
+
+def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
+    """What `dev` says when it is up. Every command in it works as it is pasted."""
+    names = [name for name, _ in listening.functions]
+    first = names[0]
+    # One function answers every path; of several, each is under its own.
+    url = f"{listening.gateway}/" if len(names) == 1 else f"{listening.gateway}/lambda-url/{first}/"
+    width = max(map(len, names))
+    served = "\n".join(
+        f"  {escape(name):{width}}  {listening.gateway}/lambda-url/{name}/  from {escape(source)}"
+        for name, source in listening.functions
+    )
+    several = "" if len(names) == 1 else " (a list of the functions)"
+    # The snippet begins at the left edge and ends with an empty line, for a Python prompt's sake.
+    return f"""\
+{bold("Penstock")} serves
+
+{served}
+
+  Gateway     {bold(listening.gateway + "/")}{several}
+  Lambda API  {listening.lambda_api}
+  Python      {escape(listening.python)}
+
+{bold("See it stream")}, with curl:
+
+curl -N {url}
+
+or with boto3:
+
+import boto3
+client = boto3.client("lambda", endpoint_url="{listening.lambda_api}", region_name="{listening.region}",
+                      aws_access_key_id="any", aws_secret_access_key="any")
+for event in client.invoke_with_response_stream(FunctionName="{first}")["EventStream"]:
+    print(event)
+
+Ctrl-C to stop.
+"""
+
+
+def short_id(request_id: str) -> str:
+    """Enough of a request id to tell it from the others on the screen."""
+    return request_id[:8]
+
+
+def duration(seconds: float) -> str:
+    """0.8 ms, 12 ms, 1.24 s, 2 min 5 s."""
+    # Borders are where the form above would round up to its own next unit.
+    if seconds < 0.00995:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.995:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s"
+
+
+def size(count: int) -> str:
+    """57 B, 6.3 MB, 2.1 GB: decimal units, as networks count."""
+    if count < 1000:
+        return f"{count} B"
+    value = float(count)
+    for unit in ("kB", "MB", "GB"):
+        value /= 1000
+        if value < 999.95:
+            return f"{value:.1f} {unit}"
+    return f"{value / 1000:.1f} TB"
+
+
+def escape(text: str) -> str:
+    """`text` with everything that could move the cursor or reorder the line written as an escape."""
+    return text if text.isascii() and text.isprintable() else text.translate(_ESCAPES)
+
+
+def wants_colour(stream: TextIO, no_color: str | None) -> bool:
+    """Whether `stream` is a terminal whose user did not set NO_COLOR (https://no-color.org)."""
+    return not no_color and stream.isatty()
+
+
+def _escapes() -> dict[int, str]:
+    controls = [*range(0x20), *range(0x7F, 0xA0)]
+    controls.remove(ord("\t"))
+    # Line and paragraph separators, and what changes the direction of writing.
+    controls += [0x2028, 0x2029, 0x200E, 0x200F, 0x061C, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+    return {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in controls}
+
+
+_ESCAPES = _escapes()
+
+
+def _camel(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(part.capitalize() for part in rest)
+
+
+def _write_line(stream: TextIO, text: str) -> None:
+    try:
+        stream.write(text + "\n")
+        stream.flush()
+    except (OSError, ValueError):
+        # Nobody reads the log any more (a closed pipe, a full disk). Requests are still worth serving.
+        pass

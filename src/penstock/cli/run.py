@@ -1,0 +1,214 @@
+"""`penstock dev` and `penstock serve`: the service and the gateway, joined and run until told to stop."""
+
+import asyncio
+import errno
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from penstock.gateway.forward import Gateway
+from penstock.gateway.routes import Routes
+from penstock.http.config import Config as HttpConfig
+from penstock.http.exchange import Application
+from penstock.http.server import Server
+from penstock.service.lambda_api import LambdaApi
+from penstock.service.registry import Function, Registry
+from penstock.service.service import Service
+
+from . import settings, target
+from .errors import CommandError, SettingError
+from .output import JsonLines, Listening, Output, Readable, wants_colour
+from .project import read_project
+
+DRAIN = {"dev": 5.0, "serve": 30.0}
+FLUSH = 0.5  # seconds that what was made has at least to reach its reader
+
+# What functions see of the surroundings under `serve`; all else is declared.
+SERVE_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ")
+
+
+def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
+    """Serve until stopped; the exit code. Raises CommandError."""
+    found = target.resolve(flags.pop("target"), Path.cwd())
+    chosen = settings.resolve(flags, environ, read_project(found.folder))
+    _refuse_open_host(chosen)
+    python = target.interpreter(chosen.functions.python, found.folder, environ)
+    registry = Registry(
+        _functions(command, found, chosen, python, environ), environ.get("AWS_REGION") or "us-east-1"
+    )
+    output: Output
+    if command == "dev":
+        colour = wants_colour(sys.stderr, environ.get("NO_COLOR"))
+        output = Readable(sys.stderr, colour=colour, verbose=chosen.command.verbose)
+    else:
+        output = JsonLines(sys.stderr)
+    _raise_open_files()
+    drain = chosen.command.drain
+    platform = Platform(registry, chosen, output, DRAIN[command] if drain is None else drain)
+    notes = [*found.notes, *_warnings(chosen)]
+    sources = [(each.name, str(each.source)) for each in found.functions]
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(platform.run(sources, python, notes))
+
+
+class Platform:
+    """The service, and the two HTTP servers in front of it."""
+
+    def __init__(self, registry: Registry, chosen: settings.Settings, output: Output, drain: float) -> None:
+        self._registry = registry
+        self._chosen = chosen
+        self._output = output
+        self._drain = drain
+        self._servers: list[Server] = []
+        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+
+    async def run(self, sources: list[tuple[str, str]], python: str, notes: list[str]) -> int:
+        """Serve until a signal comes; the exit code."""
+        command, gateway_config = self._chosen.command, self._chosen.gateway
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        service = Service(self._registry, self._chosen.service, self._output.log)
+        routes = Routes([name for name, _ in sources], gateway_config.event_format)
+        gateway = Gateway(service, routes, gateway_config, self._output.request)
+        lambda_api = LambdaApi(service, self._registry, command.allow_host)
+        await service.start()
+        try:
+            gateway_url = await self._listen(gateway, command.host, command.port, "--port")
+            lambda_url = await self._listen(lambda_api, command.host, command.lambda_port, "--lambda-port")
+            self._output.listening(Listening(gateway_url, lambda_url, sources, python, self._registry.region))
+            for note in notes:
+                self._output.note(note)
+            code = await self._drained(await self._signals.get(), service)
+        finally:
+            await service.stop(0)
+            for server in self._servers:
+                server.abort_all()
+        return code
+
+    async def _listen(self, application: Application, host: str, port: int, flag: str) -> str:
+        """Serve `application`; its URL. Raises CommandError."""
+        config = HttpConfig(on_error=self._application_failed)
+        try:
+            server = await Server.start(application, host, port, config=config)
+        except OSError as error:
+            raise _cannot_listen(error, host, port, flag) from error
+        self._servers.append(server)
+        return _url(host, server.port)
+
+    async def _drained(self, first: signal.Signals, service: Service) -> int:
+        """Let responses end for as long as they may, or until a second signal; the exit code."""
+        again = "Ctrl-C again" if first is signal.SIGINT else "a second signal"
+        self._output.note(f"stopping: running responses have {self._drain:g} s to end; {again} stops at once")
+        for server in self._servers:
+            server.shutdown()
+        draining = asyncio.ensure_future(self._drain_all(service))
+        second = asyncio.ensure_future(self._signals.get())
+        await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
+        if draining.done():
+            second.cancel()
+            draining.result()
+            return 0
+        draining.cancel()
+        self._output.note("stopped at once")
+        return 128 + second.result()
+
+    async def _drain_all(self, service: Service) -> None:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._drain
+        await service.stop(self._drain)
+        # The functions are done; what they made may still be on its way to slow readers.
+        try:
+            async with asyncio.timeout_at(max(end, loop.time() + FLUSH)):
+                for server in self._servers:
+                    await server.wait_closed()
+        except TimeoutError:
+            pass
+
+    def _application_failed(self, error: Exception) -> None:
+        self._output.note(f"a request failed by a fault of ours: {type(error).__name__}: {error}")
+        if os.environ.get("PENSTOCK_DEBUG"):
+            sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _cannot_listen(error: OSError, host: str, port: int, flag: str) -> CommandError:
+    if error.errno == errno.EADDRINUSE:
+        return CommandError(
+            f"port {port} is in use on {host}: choose another with {flag} (0: any free one), "
+            f"or see who has it with `{_who_listens(port)}`"
+        )
+    if error.errno == errno.EACCES:
+        return CommandError(f"not allowed to listen on port {port}: choose one above 1023 with {flag}")
+    return CommandError(f"cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}")
+
+
+def _who_listens(port: int) -> str:
+    return f"ss -ltnp 'sport = :{port}'" if sys.platform == "linux" else f"lsof -nP -iTCP:{port} -sTCP:LISTEN"
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _functions(
+    command: str,
+    found: target.Target,
+    chosen: settings.Settings,
+    python: str,
+    environ: Mapping[str, str],
+) -> list[Function]:
+    if command == "dev":
+        seen = {name: value for name, value in environ.items() if not name.startswith("PENSTOCK_")}
+    else:
+        seen = {name: environ[name] for name in SERVE_ENVIRONMENT if name in environ}
+    seen |= settings.function_environment(chosen.functions, environ)
+    return [
+        Function(
+            name=each.name,
+            handler=each.handler,
+            root=str(each.root),
+            python=python,
+            timeout=chosen.functions.timeout,
+            memory_mb=chosen.functions.memory,
+            idle_timeout=chosen.functions.idle_timeout or None,
+            environment=seen,
+        )
+        for each in found.functions
+    ]
+
+
+def _refuse_open_host(chosen: settings.Settings) -> None:
+    host = chosen.command.host
+    if not settings.is_loopback(host):
+        raise SettingError(
+            f"{chosen.sources.get('host', '--host')}: {host!r} is not a loopback address, and whoever "
+            "reaches the Lambda API may call every function: listen on 127.0.0.1 and put a reverse proxy in "
+            "front (access keys come with a later release)"
+        )
+
+
+def _warnings(chosen: settings.Settings) -> list[str]:
+    timeout = chosen.functions.timeout
+    return [f"--timeout {timeout:g}: AWS allows 900 s at most"] if timeout > 900 else []
+
+
+def _raise_open_files() -> None:
+    """A stream takes three descriptors; the soft limit of 1,024 would end at some 300 streams."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError):
+        pass  # macOS says "unlimited" and means less; what we have will have to do
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory

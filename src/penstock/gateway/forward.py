@@ -1,0 +1,321 @@
+"""The gateway: an HTTP request becomes an event, a function's response becomes an HTTP response.
+
+Detection is here, and by the response alone: a streamed one is forwarded as it comes, a buffered one is
+collected and read as API Gateway reads it. When the client leaves, the function is cancelled.
+"""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+from penstock.http.exchange import Exchange
+from penstock.http.request import Request
+from penstock.http.writer import Writer
+from penstock.protocol import events, limits
+from penstock.protocol.call import Call, Ending, Head, Invocation, Invoker, Outcome, Slice
+from penstock.protocol.events import HttpRequest, rest, url
+from penstock.protocol.events.head import (
+    HttpHead,
+    InvalidResult,
+    auto_result,
+    from_prelude,
+    gateway_error,
+    url_result,
+)
+from penstock.protocol.prelude import Decoder, PreludeError
+
+from .config import Config
+from .record import RequestRecord, RequestSink
+from .routes import Route, Routes
+
+_JSON = [(b"Content-Type", b"application/json")]
+_NO_BODY = (204, 304)
+
+
+class Gateway:
+    """The HTTP application in front of the functions."""
+
+    def __init__(self, invoker: Invoker, routes: Routes, config: Config, report: RequestSink) -> None:
+        self.invoker = invoker
+        self.routes = routes
+        self.config = config
+        self.report = report
+
+    def __call__(self, request: Request, writer: Writer) -> Exchange:
+        path, _, query = request.target.decode("latin-1").partition("?")
+        route = self.routes.match(path)
+        if route is None:
+            return NotFound(self, request, writer, path)
+        return Forward(self, request, writer, route, query)
+
+
+class NotFound(Exchange):
+    """Nothing is at this path: answer with what there is."""
+
+    def __init__(self, gateway: Gateway, request: Request, writer: Writer, path: str) -> None:
+        self._gateway = gateway
+        self._request = request
+        self._writer = writer
+        self._path = path
+
+    def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        body = self._gateway.routes.listing(self._path)
+        self._writer.respond(404, _JSON, body)
+        record = RequestRecord(
+            time=time.time(),
+            method=self._request.method,
+            path=self._request.target.decode("latin-1"),
+            function="",
+            request_id="",
+            status=404,
+            first_byte=None,
+            total=0.0,
+            chunks=0,
+            bytes=len(body),
+            ending="not found",
+            ok=False,
+        )
+        self._gateway.report(record)
+
+
+class Forward(Exchange):
+    """One request and its response: the exchange of the HTTP server, and the sink of the invocation."""
+
+    def __init__(self, gateway: Gateway, request: Request, writer: Writer, route: Route, query: str) -> None:
+        self._gateway = gateway
+        self._request = request
+        self._writer = writer
+        self._route = route
+        self._query = query
+        self._flavour: Literal["rest", "url"] = "rest" if route.flavour == "rest" else "url"
+        self._time = time.time()
+        self._began = time.monotonic()
+        self._first_byte: float | None = None
+        self._status = 0
+        self._chunks = 0
+        self._bytes = 0
+        self._body: list[memoryview] = []
+        self._body_size = 0
+        self._invocation: Invocation | None = None
+        self._prelude: Decoder | None = None
+        self._promised: int | None = None  # the Content-Length the function set for its stream
+        self._buffered: list[bytes] | None = None  # the parts of a buffered result
+        self._fault = ""  # what is wrong with the response, found here
+        self._left = False  # the client is gone
+
+    # The request.
+
+    def request_data(self, slices: list[memoryview]) -> None:
+        self._body_size += sum(map(len, slices))
+        if self._body_size <= limits.GATEWAY_BODY:
+            self._body += slices
+        else:
+            self._body.clear()
+
+    def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
+        if self._body_size > limits.GATEWAY_BODY:
+            self._refuse(413, f"a request body may have {limits.GATEWAY_BODY:,} bytes, this one has {self._body_size:,}")
+            return
+        payload, trace_id = self._event()
+        if len(payload) > limits.REQUEST_PAYLOAD:
+            said = f"an event may have {limits.REQUEST_PAYLOAD:,} bytes, this one has {len(payload):,}"
+            self._refuse(413, said + (" (binary bodies grow by a third in Base64)" if self._body_size else ""))
+            return
+        self._body.clear()
+        self._invocation = self._gateway.invoker.invoke(Call(self._route.function, payload, trace_id), self)
+
+    def _event(self) -> tuple[bytes, str]:
+        request, route = self._request, self._route
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers]
+        trace_id = (request.get(b"x-amzn-trace-id") or b"").decode("latin-1") or _trace_id(self._time)
+        http_request = HttpRequest(
+            method=request.method,
+            path=route.path,
+            query=self._query,
+            headers=headers,
+            body=b"".join(self._body),
+            source_ip=request.peer[0] if request.peer else "127.0.0.1",
+            protocol=f"HTTP/{request.version}",
+            request_id=os.urandom(16).hex(),
+            time=self._time,
+            port=request.local[1] if request.local else 80,
+            trace_id=trace_id,
+        )
+        if route.flavour == "rest":
+            return events.payload(rest.event(http_request)), trace_id
+        return events.payload(url.event(http_request, route.flavour)), trace_id
+
+    # The client's pace, and its leaving.
+
+    def pause_writing(self) -> None:
+        if self._invocation is not None:
+            self._invocation.pause()
+
+    def resume_writing(self) -> None:
+        if self._invocation is not None:
+            self._invocation.resume()
+
+    def lost(self) -> None:
+        self._left = True
+        if self._invocation is None:
+            self._report(Ending.CANCELLED.word, ok=False, detail="before the request was complete")
+        elif self._gateway.config.on_disconnect == "cancel":
+            self._invocation.cancel()
+        else:
+            self._invocation.resume()  # it runs on, and nobody reads
+
+    # The response.
+
+    def head(self, head: Head) -> None:
+        if not head.streamed:
+            self._buffered = []
+        elif head.has_prelude:
+            self._prelude = Decoder()
+        else:
+            self._start(HttpHead(200, [(b"Content-Type", head.content_type.encode("latin-1"))]))
+
+    def data(self, slices: Sequence[Slice]) -> None:
+        if self._left or self._fault:
+            return
+        if self._buffered is not None:
+            self._buffered += map(bytes, slices)
+            return
+        if self._prelude is not None:
+            slices = self._read_prelude(self._prelude, slices)
+        if not slices:
+            return
+        if self._first_byte is None:
+            self._first_byte = time.monotonic()
+        self._chunks += len(slices)
+        self._writer.data(slices)
+
+    def _read_prelude(self, decoder: Decoder, slices: Sequence[Slice]) -> Sequence[Slice]:
+        """Feed the decoder; what is left after the prelude."""
+        for index, piece in enumerate(slices):
+            try:
+                prelude = decoder.feed(piece)
+                if prelude is not None:
+                    self._prelude = None
+                    self._start(from_prelude(prelude))
+            except (PreludeError, InvalidResult) as error:
+                self._reject(str(error))
+                return []
+            if prelude is not None:
+                rest = [decoder.rest] if len(decoder.rest) else []
+                return [] if self._writer.ended else [*rest, *slices[index + 1 :]]
+        return []
+
+    def _start(self, head: HttpHead) -> None:
+        self._status = head.status
+        self._promised = head.content_length
+        self._writer.start(head.status, head.headers, length=head.content_length)
+        if self._request.method == "HEAD" or head.status in _NO_BODY:
+            # All the client will ever get: the function is told as if it had left.
+            self._writer.end()
+            self._cancel()
+
+    def _reject(self, fault: str) -> None:
+        """The response cannot be sent: 502 instead, and the function need not go on."""
+        self._fault = fault
+        self._prelude = None
+        self._answer(*gateway_error(502, self._flavour))
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._invocation is not None:
+            self._invocation.cancel()
+
+    def end(self, outcome: Outcome) -> None:
+        detail = self._fault
+        ok = outcome.ok
+        if self._left or self._writer.ended:
+            pass  # all that can be said to the client was said
+        elif ok:
+            ok, detail = self._complete()
+        elif self._writer.started:
+            self._writer.abort()
+        else:
+            self._answer(*gateway_error(outcome.ending.status, self._flavour))
+        self._end_record(outcome, ok, detail)
+
+    def _complete(self) -> tuple[bool, str]:
+        """The function is done: finish its response. Whether that was possible, and what is to be said."""
+        if self._buffered is not None:
+            return self._answer_result(b"".join(self._buffered))
+        if self._prelude is not None:
+            try:
+                self._prelude.end()
+            except PreludeError as error:
+                self._reject(str(error))
+                return False, self._fault
+        self._writer.end()
+        if self._promised is not None and self._writer.bytes_sent < self._promised:
+            return False, "the stream ended before the Content-Length the function had set"
+        if self._writer.overrun:
+            return True, "the stream is longer than the Content-Length the function had set: the rest was dropped"
+        return True, ""
+
+    def _answer_result(self, payload: bytes) -> tuple[bool, str]:
+        warning = ""
+        try:
+            if self._route.flavour == "rest":
+                head, body, warning = auto_result(payload)
+            else:
+                head, body = url_result(payload)
+        except InvalidResult as error:
+            self._fault = str(error)
+            self._answer(*gateway_error(502, self._flavour))
+            return False, self._fault
+        self._answer(head, body)
+        return True, warning
+
+    def _answer(self, head: HttpHead, body: bytes) -> None:
+        self._status = head.status
+        self._first_byte = time.monotonic()
+        self._chunks += 1
+        self._writer.respond(head.status, head.headers, body)
+
+    # The log.
+
+    def _end_record(self, outcome: Outcome, ok: bool, detail: str) -> None:
+        word = outcome.ending.word
+        if outcome.ending is Ending.CANCELLED and not self._left:
+            # Cancelled by ourselves, after all that could be sent.
+            word, ok = ("invalid response", False) if self._fault else ("done", True)
+        elif outcome.ok and not ok:
+            word = "invalid response" if self._fault else "broken off"
+        if self._left and outcome.ok:
+            word = f"{Ending.CANCELLED.word}, the function finished"
+        if not detail and not (ok and outcome.ending is Ending.CANCELLED):
+            detail = outcome.detail
+        self._report(word, ok, detail)
+
+    def _refuse(self, status: int, detail: str) -> None:
+        """Answer without calling the function."""
+        self._answer(*gateway_error(status, self._flavour))
+        self._report("refused", ok=False, detail=detail)
+
+    def _report(self, ending: str, ok: bool, detail: str) -> None:
+        first_byte = None if self._first_byte is None else self._first_byte - self._began
+        record = RequestRecord(
+            time=self._time,
+            method=self._request.method,
+            path=self._request.target.decode("latin-1"),
+            function=self._route.function,
+            request_id=self._invocation.request_id if self._invocation else "",
+            status=self._status or Ending.CANCELLED.status,
+            first_byte=first_byte,
+            total=time.monotonic() - self._began,
+            chunks=self._chunks,
+            bytes=self._writer.bytes_sent,
+            ending=ending,
+            ok=ok,
+            detail=detail,
+        )
+        self._gateway.report(record)
+
+
+def _trace_id(now: float) -> str:
+    """A new X-Ray root: https://docs.aws.amazon.com/xray/latest/devguide/xray-api-sendingdata.html."""
+    return f"Root=1-{int(now):08x}-{os.urandom(12).hex()}"

@@ -1,0 +1,66 @@
+"""Which function answers a path, and as what. Pure.
+
+    /lambda-url/<function>/…   that function, as its Function URL; it sees the path after its name
+    anything else              the function, if there is just one, as an API with one greedy route
+
+With several functions, or with none, anything else is answered with `listing`. Paths are taken as sent:
+double slashes, dots and percent escapes mean nothing here and survive.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+URL_PREFIX = "/lambda-url/"
+
+EventFormat = Literal["1.0", "2.0"]
+Flavour = Literal["rest", "http", "url"]  # REST API (1.0), HTTP API (2.0), Function URL (2.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes: a function, the front door it came through, and the path the function sees."""
+
+    function: str
+    flavour: Flavour
+    path: str
+
+
+class Routes:
+    """The routes to a set of functions. When the set changes, make new ones."""
+
+    def __init__(self, functions: Sequence[str], event_format: EventFormat = "1.0") -> None:
+        self.functions = tuple(functions)
+        self._flavour: Flavour = "rest" if event_format == "1.0" else "http"
+
+    def match(self, path: str) -> Route | None:
+        """The route of `path`, or None: then `listing(path)` is the body of a 404."""
+        name = _url_function(path)
+        if name is not None:
+            if name not in self.functions:
+                return None
+            rest = path[len(URL_PREFIX) + len(name) :]
+            return Route(name, "url", rest or "/")
+        if len(self.functions) == 1:
+            return Route(self.functions[0], self._flavour, path)
+        return None
+
+    def listing(self, path: str = "/") -> bytes:
+        """JSON that says why nothing answers `path`, and where each function is."""
+        name = _url_function(path)
+        if not self.functions:
+            message = "There are no functions."
+        elif name is not None:
+            message = f"There is no function named '{name}'." if name else "Name a function."
+        else:
+            message = "There are several functions: call one at its own path."
+        urls = {function: f"{URL_PREFIX}{function}/" for function in self.functions}
+        return json.dumps({"message": message, "functions": urls}, indent=2).encode() + b"\n"
+
+
+def _url_function(path: str) -> str | None:
+    """The function a path names, "" if it names none, None if it is no Function URL at all."""
+    if not path.startswith(URL_PREFIX):
+        return None
+    return path[len(URL_PREFIX) :].partition("/")[0]

@@ -1,0 +1,217 @@
+"""The function's side of the Runtime API: ask for the next event, answer it, report errors.
+
+Two ways to reach it, both in AWS_LAMBDA_RUNTIME_API. `host:port` is AWS's: plain HTTP over TCP, a streamed
+response on a connection of its own. `fd:N` is Penstock's own: descriptor N is a socket that hands out
+connections, each a connected socket nobody else can reach. There, the end of a response and the request for
+the next event leave in one send.
+"""
+
+import os
+import socket
+from dataclasses import dataclass
+
+from penstock.protocol import runtime_api
+from penstock.protocol.chunked import encode_end
+from penstock.protocol.runtime_api import InvocationInfo
+
+from .stream import Buffer, Disconnected, send_all
+
+_READ = 64 * 1024
+
+
+class ServiceGone(Exception):
+    """Nobody is there to be asked for events any more."""
+
+
+class ApiError(Exception):
+    """The Runtime API answered what this runtime cannot go on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event to be handled."""
+
+    info: InvocationInfo
+    content_type: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer of the Runtime API."""
+
+    status: int
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+
+
+class Connection:
+    """One connection to the Runtime API; answers come in the order of the requests."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.pending = 0  # requests sent whose answers were not read yet
+        self.asked = False  # the last of them was for the next event
+        self._buffer = b""
+
+    def send(self, *pieces: Buffer) -> None:
+        self.pending += 1
+        send_all(self.socket, pieces)
+
+    def read(self) -> Answer:
+        """The answer to the oldest request. Raises Disconnected."""
+        self.pending -= 1
+        while (end := self._buffer.find(b"\r\n\r\n")) < 0:
+            self._buffer += self._receive()
+        lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        headers = {}
+        for line in lines[1:]:
+            name, _, value = line.partition(":")
+            headers[name.lower()] = value.strip()
+        length = int(headers.get("content-length", "0"))
+        end += 4
+        missing = end + length - len(self._buffer)
+        if missing > 0:
+            parts = [self._buffer]
+            while missing > 0:
+                parts.append(self._receive())
+                missing -= len(parts[-1])
+            self._buffer = b"".join(parts)
+        body = self._buffer[end : end + length]
+        self._buffer = self._buffer[end + length :]
+        return Answer(int(lines[0].split(" ", 2)[1]), headers, body)
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def _receive(self) -> bytes:
+        try:
+            data = self.socket.recv(_READ)
+        except OSError as error:
+            raise Disconnected(str(error)) from None
+        if not data:
+            raise Disconnected("the Runtime API closed the connection")
+        return data
+
+
+class RuntimeApi:
+    """Talks to the Runtime API at `address`: `host:port`, or `fd:N`."""
+
+    def __init__(self, address: str) -> None:
+        scheme, _, number = address.partition(":")
+        self._dial: socket.socket | None = None
+        if scheme == "fd":
+            self._dial = socket.socket(fileno=int(number))
+            self._host = "penstock"
+        else:
+            self._host = address
+        self._next = f"GET {runtime_api.NEXT_PATH} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
+        self.connection = self._connect()
+        # A fork of the function must not keep the connection open: its end would never be seen.
+        os.register_at_fork(after_in_child=self.close)
+
+    @property
+    def own(self) -> bool:
+        """Whether the other side is Penstock's own service."""
+        return self._dial is not None
+
+    def close(self) -> None:
+        self.connection.close()
+        if self._dial is not None:
+            self._dial.close()
+
+    def reconnect(self) -> None:
+        """Begin again on a fresh connection, after Disconnected. Raises ServiceGone."""
+        self.connection.close()
+        self.connection = self._connect()
+
+    def next(self) -> Event:
+        """Wait for the next event. Raises Disconnected, ApiError."""
+        connection = self.connection
+        if not connection.asked:
+            connection.send(self._next)
+        connection.asked = False
+        while connection.pending > 1:
+            connection.read()  # how a response was taken changes nothing here: AWS's answer to 413 is to go on
+        answer = connection.read()
+        if answer.status != 200:
+            raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
+        info = InvocationInfo.from_headers(answer.headers)
+        return Event(info, answer.headers.get("content-type", ""), answer.body)
+
+    def respond(self, request_id: str, payload: bytes, content_type: str) -> None:
+        """Answer with a buffered response. Raises Disconnected."""
+        self._post(f"{runtime_api.INVOCATION_PATH}{request_id}/response", payload, content_type)
+
+    def fail(self, request_id: str, error_type: str, document: bytes) -> None:
+        """Report an error instead of a response. Raises Disconnected."""
+        path = f"{runtime_api.INVOCATION_PATH}{request_id}/error"
+        self._post(path, document, "application/json", f"{runtime_api.ERROR_TYPE}: {error_type}\r\n")
+
+    def init_error(self, error_type: str, document: bytes) -> None:
+        """Report that the function could not be initialised; the process must end after it."""
+        extra = f"{runtime_api.ERROR_TYPE}: {error_type}\r\n"
+        self._post(runtime_api.INIT_ERROR_PATH, document, "application/json", extra, ask=False)
+        self.connection.read()
+
+    def stream_connection(self) -> Connection:
+        """The connection a streamed response goes out on: over TCP one of its own, as AWS asks."""
+        return self.connection if self.own else self._connect()
+
+    def stream_head(self, request_id: str, content_type: str) -> bytes:
+        """The head of a streamed response's POST."""
+        close = "" if self.own else "Connection: close\r\n"
+        return (
+            f"POST {runtime_api.INVOCATION_PATH}{request_id}/response HTTP/1.1\r\nHost: {self._host}\r\n"
+            f"Content-Type: {content_type}\r\n{runtime_api.RESPONSE_MODE}: {runtime_api.STREAMING}\r\n"
+            f"Trailer: {runtime_api.ERROR_TYPE}, {runtime_api.ERROR_BODY}\r\n{close}"
+            "Transfer-Encoding: chunked\r\n\r\n"
+        ).encode("latin-1")
+
+    def stream_tail(self, error: tuple[str, str] | None = None) -> bytes:
+        """What ends a streamed response: last chunk and trailers, and on our own socket the next request."""
+        names = (runtime_api.ERROR_TYPE, runtime_api.ERROR_BODY)
+        trailers = [] if error is None else [(n.encode(), v.encode()) for n, v in zip(names, error, strict=True)]
+        end = encode_end(trailers)
+        return end + self._next if self.own else end
+
+    def stream_ended(self, connection: Connection) -> None:
+        """Note that a streamed response, `stream_tail` included, was sent."""
+        if self.own:
+            connection.pending += 2
+            connection.asked = True
+            return
+        try:
+            connection.pending += 1
+            connection.read()
+        finally:
+            connection.close()
+
+    def _post(self, path: str, body: bytes, content_type: str, extra: str = "", *, ask: bool = True) -> None:
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {content_type}\r\n{extra}"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        ).encode("latin-1", "replace")
+        connection = self.connection
+        if self.own and ask:
+            connection.pending += 1
+            connection.asked = True
+            connection.send(head, body, self._next)
+            return
+        connection.send(head, body)
+        if ask:
+            connection.read()
+
+    def _connect(self) -> Connection:
+        if self._dial is None:
+            host, _, port = self._host.rpartition(":")
+            sock = socket.create_connection((host, int(port)))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return Connection(sock)
+        try:
+            _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
+        except OSError as error:
+            raise ServiceGone(str(error)) from None
+        if not fds:
+            raise ServiceGone("the service has ended")
+        return Connection(socket.socket(fileno=fds[0]))

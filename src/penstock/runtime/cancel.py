@@ -1,0 +1,83 @@
+"""Stopping a handler whose caller has left.
+
+The service shuts the connection that carries the response and, when the function has not let go after a
+moment, sends SIGURG. A handler that yields notices by itself: its next chunk cannot be sent, and its
+generator is closed. One that is blocked is interrupted by the signal: `Cancelled` is raised where it stands.
+
+The signal is only a hint, the truth is the socket. `Cancelled` is raised only while user code runs *and*
+the connection is hung up, at most once an invocation; a stale signal does nothing. SIGURG, because its
+default is to be ignored: a stray one can never kill a program the function started.
+
+On AWS nothing of this happens: AWS lets a function run on when its caller leaves
+(https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html).
+"""
+
+import select
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+# macOS has no POLLRDHUP; there POLLHUP is what a shut connection shows.
+_HANGUP = getattr(select, "POLLRDHUP", select.POLLHUP)
+
+
+class Cancelled(BaseException):
+    """Raised in a handler that was blocked when its caller left.
+
+    A BaseException, so that `except Exception` does not swallow it. Let it pass; `finally` blocks run. The
+    environment is replaced afterwards, because a library may have been left half-way.
+    """
+
+
+def hung_up(connection: socket.socket) -> bool:
+    """Whether the other side has shut the connection."""
+    # A new poll object each time: the signal handler nests, and one object cannot poll twice at once.
+    poll = select.poll()
+    poll.register(connection, _HANGUP)
+    return bool(poll.poll(0))
+
+
+def _raise() -> None:
+    raise Cancelled("the caller has left")
+
+
+class Guard:
+    """Decides whether the service's signal interrupts user code.
+
+    Use it with both levels, since the signal may land in the inner `finally`:
+
+        try:
+            try:
+                guard.arm(connection)
+                ...user code...
+            finally:
+                guard.disarm()
+        except Cancelled:
+            ...
+    """
+
+    def __init__(self) -> None:
+        self.interrupted = False  # whether this invocation was interrupted
+        self._armed = False
+        self._connection: socket.socket | None = None
+        self._interrupt: Callable[[], object] = _raise
+
+    def install(self) -> None:
+        signal.signal(signal.SIGURG, self._on_signal)
+
+    def arm(self, connection: socket.socket, interrupt: Callable[[], object] = _raise) -> None:
+        """From here on, a signal calls `interrupt` if `connection` is hung up."""
+        self.interrupted = False
+        self._connection = connection
+        self._interrupt = interrupt
+        self._armed = True
+
+    def disarm(self) -> None:
+        self._armed = False
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._armed and self._connection is not None and hung_up(self._connection):
+            self._armed = False
+            self.interrupted = True
+            self._interrupt()

@@ -1,0 +1,153 @@
+"""The life of a runtime: next event, handle, respond; again and again.
+
+User code runs only between `guard.arm` and `guard.disarm`. Bodies are closed outside of it, so that a
+`finally` block that already runs is not interrupted.
+"""
+
+import base64
+import os
+from collections.abc import Callable
+from typing import Any
+
+from . import chunks, errors, logs, marshal
+from .api import Connection, Event, RuntimeApi
+from .cancel import Cancelled, Guard
+from .context import LambdaContext
+from .result import Buffered, Streamed, classify
+from .stream import AsyncStreamWriter, Buffer, Disconnected, FlushTimer, StreamWriter, frame
+
+Handler = Callable[[Any, Any], Any]
+
+
+class Retired(Exception):
+    """This environment was interrupted in the middle of user code: it must not run another invocation."""
+
+
+def run(api: RuntimeApi, handler: Handler) -> None:
+    """Handle events until the service is gone (ServiceGone) or this environment is used up (Retired)."""
+    guard = Guard()
+    guard.install()
+    timer = FlushTimer()
+    while True:
+        try:
+            event = api.next()
+            Reply(api, event, guard, timer).answer(handler)
+        except Disconnected:
+            api.reconnect()
+
+
+class Reply:
+    """The answer to one event, from the call of the handler to the last byte."""
+
+    def __init__(self, api: RuntimeApi, event: Event, guard: Guard, timer: FlushTimer) -> None:
+        self.guard = guard
+        self.api = api
+        self.body: Any = None  # the iterator to be closed, whatever happens
+        self.streamed: Streamed | None = None
+        self._event = event
+        self._id = event.info.request_id
+        self._timer = timer
+        self._connection: Connection | None = None
+        self._writer: StreamWriter | AsyncStreamWriter | None = None
+
+    def answer(self, handler: Handler) -> None:
+        """Call the handler and send what it gives.
+
+        Raises Disconnected when the caller has left, Retired when it did and user code was interrupted, and
+        SystemExit when the handler wants the process to end.
+        """
+        logs.begin(self._id)
+        buffered: Buffered | None = None
+        error: BaseException | None = None
+        try:
+            try:
+                self.guard.arm(self.api.connection.socket)
+                buffered = self._call(handler)
+            finally:
+                self.guard.disarm()
+        except Cancelled as cancelled:
+            error = cancelled
+        except (Exception, SystemExit) as raised:
+            error = raised
+        error = self._close() or error
+        logs.flush()
+        if self.guard.interrupted:
+            raise Retired
+        if isinstance(error, (Disconnected, SystemExit)):
+            raise error
+        if error is not None:
+            self._fail(error)
+        elif buffered is not None:
+            self.api.respond(self._id, buffered.payload, buffered.content_type)
+        else:
+            self._end()
+
+    def writer_for(self, first: object, make: Callable[[Connection, list[Buffer]], Any]) -> Any:
+        """Make the stream's writer, now that its first chunk is known (None: it ended without one)."""
+        assert self.streamed is not None
+        content_type, prelude = self.streamed.head(first)
+        self._connection = self.api.stream_connection()
+        head: list[Buffer] = [self.api.stream_head(self._id, content_type)]
+        if prelude:
+            head += frame(prelude)
+        self._writer = make(self._connection, head)
+        return self._writer
+
+    def _call(self, handler: Handler) -> Buffered | None:
+        """Run user code to its end, writing chunks as they are made."""
+        event = marshal.loads(self._event.payload, self._event.content_type)
+        returned = handler(event, LambdaContext.create(self._event.info, os.environ))
+        if not hasattr(type(returned), "__await__"):
+            response = classify(returned)
+            if isinstance(response, Buffered):
+                return response
+            if not response.is_async:
+                self._drive(response)
+                return None
+            returned = response
+        from . import aio  # asyncio is only for those who use it
+
+        return aio.answer(self, returned)
+
+    def _drive(self, response: Streamed) -> None:
+        self.streamed = response
+        self.body = body = chunks.iterate(response.body)
+        encode = chunks.Encoder(response.base64)
+        write: Callable[[Buffer], None] | None = None
+        index = 0
+        for chunk in body:
+            data = encode.encode(chunk, index)
+            if write is None:
+                write = self.writer_for(chunk, self._blocking_writer).write
+            write(data)
+            index += 1
+        if write is not None:
+            write(encode.finish())
+
+    def _blocking_writer(self, connection: Connection, head: list[Buffer]) -> StreamWriter:
+        return StreamWriter(connection.socket, head, self._timer)
+
+    def _close(self) -> BaseException | None:
+        """Close the body; gives the error its own clean-up ended with, if any."""
+        try:
+            if self.body is not None:
+                self.body.close()
+        except (Exception, SystemExit) as error:
+            return error
+        return None
+
+    def _fail(self, error: BaseException) -> None:
+        error_type, document = errors.error_document(error, self._id)
+        logs.error(error, self._id)
+        if self._writer is None:
+            self.api.fail(self._id, error_type, document)
+        else:
+            self._end((error_type, base64.b64encode(document).decode()))
+
+    def _end(self, error: tuple[str, str] | None = None) -> None:
+        if self._writer is None:  # it ended without a chunk: the head is still owed
+            self.writer_for(None, self._blocking_writer)
+        assert self._writer is not None
+        assert self._connection is not None
+        self._writer.end(self.api.stream_tail(error))
+        self.api.stream_ended(self._connection)

@@ -1,0 +1,269 @@
+"""Sending a streamed response: framing, and the flush rule.
+
+**The flush rule.** In any window of 1 ms the first nine chunks leave at once, so single chunks and short
+bursts never wait. Chunks beyond are gathered until the window ends or 64 KiB are full, and leave as one
+frame; a timer sends what is left when the generator goes quiet. Errors and the end flush first.
+
+Back-pressure is the socket: when it is full the send blocks, and with it the generator. Nothing else holds
+bytes. A long burst followed by pure computing may wait for the interpreter lock, at most about the switch
+interval, before the timer can send its tail.
+"""
+
+import _thread
+import socket
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from penstock.protocol.chunked import CRLF, chunk_head
+
+if TYPE_CHECKING:
+    import asyncio
+
+WINDOW = 0.001  # seconds
+AT_ONCE = 9  # chunks in a window that are not gathered
+FLUSH_SIZE = 64 * 1024  # bytes gathered at most; larger chunks are sent without a copy
+
+Buffer = bytes | memoryview
+
+
+class Disconnected(Exception):
+    """The other side of the connection is gone: nobody will read this response."""
+
+
+def frame(data: Buffer) -> list[Buffer]:
+    """One chunk of a chunked body, in pieces: large data is not copied."""
+    return [chunk_head(len(data)), data, CRLF]
+
+
+class Gather:
+    """The flush rule, pure: which bytes leave now. Times are seconds on any one clock."""
+
+    __slots__ = ("_count", "_size", "_window", "held")
+
+    def __init__(self) -> None:
+        self.held: list[Buffer] = []
+        self._size = 0
+        self._window = float("-inf")
+        self._count = 0
+
+    def add(self, data: Buffer, now: float) -> list[Buffer] | None:
+        """What to send now that `data` has come; None when it is held back for a moment."""
+        new_window = now - self._window >= WINDOW
+        if new_window:
+            self._window = now
+            self._count = 0
+        if not self.held and self._count < AT_ONCE:
+            self._count += 1
+            return frame(data)
+        if len(data) >= FLUSH_SIZE:
+            return self.take() + frame(data)
+        self.held.append(data)
+        self._size += len(data)
+        if new_window or self._size >= FLUSH_SIZE:
+            return self.take()
+        return None
+
+    def take(self) -> list[Buffer]:
+        """Everything held back, as one chunk."""
+        if not self.held:
+            return []
+        joined = b"".join([chunk_head(self._size), *self.held, CRLF])
+        self.held.clear()
+        self._size = 0
+        return [joined]
+
+
+def send_all(connection: socket.socket, pieces: Sequence[Buffer]) -> None:
+    """Send the pieces in as few system calls as the socket allows. Raises Disconnected."""
+    total = sum(map(len, pieces))
+    try:
+        sent = connection.sendmsg(pieces)
+        if sent != total:
+            # Cut short: the rest is sent in one piece, there is nothing to win by being clever here.
+            connection.sendall(memoryview(b"".join(pieces))[sent:])
+    except OSError as error:
+        raise Disconnected(str(error)) from None
+
+
+class StreamWriter:
+    """Writes one streamed response, blocking.
+
+    One lock is held over deciding and sending: it keeps the order, and whoever finds it taken waits, which
+    is the back-pressure. It is a bare `_thread.lock`, since an asynchronous exception can leave Python's
+    own lock classes held.
+    """
+
+    def __init__(self, connection: socket.socket, head: Sequence[Buffer], timer: "FlushTimer") -> None:
+        self._connection = connection
+        self._head = list(head)  # leaves with the first chunk, or with the end
+        self._gather = Gather()
+        self._lock = _thread.allocate_lock()
+        self._error: Disconnected | None = None
+        self._timer = timer
+
+    def write(self, data: Buffer) -> None:
+        """Send a chunk. An empty one sends the head and writes no frame. Raises Disconnected."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            if self._head:
+                pieces = self._head + (frame(data) if data else [])
+                self._head = []
+            elif not data:
+                return
+            else:
+                held = bool(self._gather.held)
+                due = self._gather.add(data, time.monotonic())
+                if due is None:
+                    if not held:
+                        self._timer.start(self)
+                    return
+                pieces = due
+            send_all(self._connection, pieces)
+
+    def end(self, tail: Buffer) -> None:
+        """Send what is left, then `tail` (the last chunk, and what follows it). Raises Disconnected."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            pieces = [*self._head, *self._gather.take(), tail]
+            self._head = []
+            send_all(self._connection, pieces)
+
+    def flush_held(self) -> None:
+        """The timer's call: send what was held back. A failure is kept for the next `write`."""
+        with self._lock:
+            pieces = self._gather.take()
+            if pieces and self._error is None:
+                try:
+                    send_all(self._connection, pieces)
+                except Disconnected as error:
+                    self._error = error
+
+
+class FlushTimer:
+    """The one thread of a process that flushes what a quiet generator left held back.
+
+    Born at the first chunk held back; asleep on a lock whenever nothing is held.
+    """
+
+    def __init__(self) -> None:
+        self._wake = _thread.allocate_lock()
+        self._wake.acquire()
+        self._writer: StreamWriter | None = None
+        self._running = False
+
+    def start(self, writer: StreamWriter) -> None:
+        """Flush `writer` at the end of the window. Called with the writer's lock held."""
+        self._writer = writer
+        if not self._running:
+            self._running = True
+            _thread.start_new_thread(self._run, ())
+        try:
+            self._wake.release()
+        except RuntimeError:
+            pass  # already awake
+
+    def _run(self) -> None:
+        while True:
+            self._wake.acquire()
+            time.sleep(WINDOW)
+            writer = self._writer
+            if writer is not None:
+                writer.flush_held()
+
+
+class AsyncStreamWriter:
+    """Writes one streamed response from a coroutine: never a blocking send on the event loop.
+
+    What the socket does not take waits here, and `write` with it: at most one flush.
+    """
+
+    def __init__(
+        self, connection: socket.socket, head: Sequence[Buffer], loop: "asyncio.AbstractEventLoop"
+    ) -> None:
+        self._connection = connection
+        self._head = list(head)
+        self._gather = Gather()
+        self._loop = loop
+        self._unsent = b""
+        self._drained: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._error: Disconnected | None = None
+
+    async def write(self, data: Buffer) -> None:
+        """Send a chunk; as `StreamWriter.write`."""
+        if self._error is not None:
+            raise self._error
+        if self._head:
+            pieces = self._head + (frame(data) if data else [])
+            self._head = []
+        elif not data:
+            return
+        else:
+            due = self._gather.add(data, self._loop.time())
+            if due is None:
+                if self._timer is None:
+                    self._timer = self._loop.call_later(WINDOW, self._flush_held)
+                return
+            pieces = due
+        await self._send(pieces)
+
+    def release(self) -> None:
+        """Let go of the event loop; `end` may still follow, outside of it."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._drained is not None:
+            self._loop.remove_writer(self._connection)
+
+    def end(self, tail: Buffer) -> None:
+        """Send what is left, then `tail`; blocking, after `release`. Raises Disconnected."""
+        if self._error is not None:
+            raise self._error
+        send_all(self._connection, [self._unsent, *self._head, *self._gather.take(), tail])
+
+    async def _send(self, pieces: Sequence[Buffer]) -> None:
+        self._push(pieces)
+        while self._drained is not None:
+            await self._drained
+        if self._error is not None:
+            raise self._error
+
+    def _flush_held(self) -> None:
+        self._timer = None
+        self._push(self._gather.take())
+
+    def _push(self, pieces: Sequence[Buffer]) -> None:
+        """Hand pieces to the socket, without waiting."""
+        if self._drained is not None:
+            self._unsent = b"".join([self._unsent, *pieces])
+            return
+        if not pieces:
+            return
+        try:
+            sent = self._connection.sendmsg(pieces, [], socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._error = Disconnected(str(error))
+            return
+        if sent != sum(map(len, pieces)):
+            self._unsent = b"".join(pieces)[sent:]
+            self._drained = self._loop.create_future()
+            self._loop.add_writer(self._connection, self._drain)
+
+    def _drain(self) -> None:
+        try:
+            sent = self._connection.send(self._unsent, socket.MSG_DONTWAIT)
+            self._unsent = self._unsent[sent:]
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._error = Disconnected(str(error))
+            self._unsent = b""
+        if not self._unsent:
+            self._loop.remove_writer(self._connection)
+            drained, self._drained = self._drained, None
+            if drained is not None and not drained.done():
+                drained.set_result(None)

@@ -1,0 +1,223 @@
+"""One invocation: joins the function's response to its caller's sink, and ends exactly once.
+
+    WAITING ──assigned──▶ RUNNING ──head──▶ RESPONDING ──▶ ENDED
+       │                     └── caller left ──▶ CANCELLING ──let go──▶ ENDED
+       └── rejected, caller left, init failed ──▶ ENDED
+
+Rule 1: every way to end goes through `finish`, and the first one counts.
+Rule 2: no I/O here. Bytes pass through; who moves them is the source (environment.py) and the sink.
+
+Its clocks: the total one runs from the delivery of the event. The idle one runs only while we wait for the
+function, never while the reader holds us back.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Protocol
+
+from penstock.protocol import limits
+from penstock.protocol.call import Call, Head, Outcome, Sink, Slice
+
+from . import outcomes
+from .backends import Exit
+from .logs import Tail
+from .registry import Function
+
+if TYPE_CHECKING:
+    from .environment import Environment
+
+
+class State(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    RESPONDING = auto()
+    CANCELLING = auto()
+    ENDED = auto()
+
+
+class Owner(Protocol):
+    """Who holds the invocation while it has no environment, and must know of its end."""
+
+    loop: asyncio.AbstractEventLoop
+
+    def withdraw(self, invocation: "Invocation") -> None: ...
+
+    def over(self, invocation: "Invocation") -> None: ...
+
+
+class Invocation:
+    """One call of a function, from its arrival to its end. The caller's handle on it as well."""
+
+    def __init__(
+        self,
+        call: Call,
+        function: Function,
+        request_id: str,
+        sink: Sink,
+        owner: Owner,
+    ) -> None:
+        self.call = call
+        self.function = function
+        self.request_id = request_id
+        self.state = State.WAITING
+        self.tail = Tail()
+        self.too_large = False  # what the runtime answered was over the limit: it gets 413
+        self.started = 0.0
+        self._loop = owner.loop
+        self._sink = sink
+        self._owner = owner
+        self._environment: Environment | None = None
+        self._paused = False
+        self._streamed = False
+        self._size = 0
+        self._verdict: Outcome | None = None  # decided, but the process still has to end
+        self._cancelled_at = 0.0
+        self._last_data = 0.0
+        self._total_timer: asyncio.TimerHandle | None = None
+        self._idle_timer: asyncio.TimerHandle | None = None
+
+    def __repr__(self) -> str:
+        return f"<Invocation {self.request_id} {self.function.name} {self.state.name}>"
+
+    @property
+    def paused(self) -> bool:
+        """Whether the reader holds the function back."""
+        return self._paused
+
+    @property
+    def ended(self) -> bool:
+        return self.state is State.ENDED
+
+    # What the caller does.
+
+    def pause(self) -> None:
+        self._paused = True
+        if self._environment is not None:
+            self._environment.pause()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._last_data = self._loop.time()
+        if self._environment is not None:
+            self._environment.resume()
+
+    def cancel(self) -> None:
+        if self.state is State.WAITING:
+            self._owner.withdraw(self)
+            self.finish(outcomes.cancelled("before the function was called"))
+        elif self.state in (State.RUNNING, State.RESPONDING):
+            self.state = State.CANCELLING
+            self._cancelled_at = self._loop.time()
+            self._stop_clocks()
+            assert self._environment is not None
+            self._environment.cancel()
+
+    # What the environment tells.
+
+    def assigned(self, environment: "Environment") -> None:
+        """The event is on its way to the runtime: the function's time begins."""
+        self.state = State.RUNNING
+        self._environment = environment
+        self.started = self._last_data = self._loop.time()
+        self._total_timer = self._loop.call_later(self.function.timeout, self._timed_out)
+        if self.function.idle_timeout is not None:
+            self._idle_timer = self._loop.call_later(self.function.idle_timeout, self._look_idle)
+
+    def head(self, head: Head, length: int | None) -> None:
+        """The response begins; `length` is its size where the runtime said it."""
+        if self.state is not State.RUNNING:
+            return
+        self.state = State.RESPONDING
+        self._streamed = head.streamed
+        if not head.streamed and length is not None and length > limits.RESPONSE_PAYLOAD:
+            self.too_large = True
+            self.finish(outcomes.too_large(length))
+            return
+        if self._paused:
+            self.pause()
+        self._last_data = self._loop.time()
+        self._sink.head(head)
+
+    def data(self, slices: Sequence[Slice]) -> None:
+        if self.state is not State.RESPONDING:
+            return
+        if not self._streamed:
+            self._size += sum(map(len, slices))
+            if self._size > limits.RESPONSE_PAYLOAD:
+                self.too_large = True
+                self.finish(outcomes.too_large())
+                return
+        if self._idle_timer is not None:
+            self._last_data = self._loop.time()
+        self._sink.data(slices)
+
+    def complete(self) -> None:
+        """The response was read to its end."""
+        if self.state is State.RESPONDING:
+            self.finish(outcomes.DONE)
+
+    def failed(self, error_type: str, document: bytes) -> None:
+        """The runtime reported an error, instead of a response or in its trailers."""
+        if self.state in (State.RUNNING, State.RESPONDING):
+            self.finish(outcomes.function_error(error_type, document))
+
+    def let_go(self, how: str) -> None:
+        """The environment is done with this invocation; it says how, if it was cancelled."""
+        if self.state is State.CANCELLING:
+            took = (self._loop.time() - self._cancelled_at) * 1000
+            self.finish(outcomes.cancelled(f"{how} after {took:.0f} ms"))
+        elif self.state in (State.RUNNING, State.RESPONDING):
+            message = "the runtime asked for another event before it had answered"
+            self.finish(outcomes.sandbox_failure(self.request_id, message))
+
+    def exited(self, exit: Exit, how: str) -> None:
+        """The process has ended, and everything it sent was read."""
+        if self.state is State.CANCELLING:
+            self.let_go(how)
+        else:
+            self.finish(self._verdict or outcomes.crashed(exit, self.request_id))
+
+    def condemn(self, verdict: Outcome) -> None:
+        """The process is being killed, for this reason; `exited` will follow."""
+        self._verdict = verdict
+        self._stop_clocks()
+
+    # How it ends.
+
+    def finish(self, outcome: Outcome) -> None:
+        """End it: the first call counts. The sink gets the outcome, and nothing after it."""
+        if self.state is State.ENDED:
+            return
+        self.state = State.ENDED
+        self._stop_clocks()
+        if self._environment is not None:
+            self._environment.report(self, outcome)
+        self._owner.over(self)
+        self._sink.end(replace(outcome, log_tail=self.tail.bytes()))
+
+    def _timed_out(self) -> None:
+        assert self._environment is not None
+        self.condemn(outcomes.timed_out(self.request_id, self.function.timeout))
+        self._environment.kill()
+
+    def _look_idle(self) -> None:
+        """The idle clock: looks again when data came meanwhile, or the reader was the one to wait for."""
+        limit = self.function.idle_timeout
+        assert limit is not None
+        assert self._environment is not None
+        now = self._loop.time()
+        if self._paused:
+            self._last_data = now
+        left = self._last_data + limit - now
+        if left > 0.001:
+            self._idle_timer = self._loop.call_later(left, self._look_idle)
+            return
+        self.finish(outcomes.idle_timed_out(self.request_id, limit))
+        self._environment.cancel()
+
+    def _stop_clocks(self) -> None:
+        for timer in (self._total_timer, self._idle_timer):
+            if timer is not None:
+                timer.cancel()

@@ -1,0 +1,160 @@
+"""The service: a self-hosted Lambda. Takes calls, keeps environments, joins the two.
+
+Who decides is the pool; this file does what it says.
+"""
+
+import asyncio
+import os
+import uuid
+
+from penstock.protocol.call import Call, Sink
+
+from . import outcomes
+from .backends import Backend
+from .backends.process import ProcessBackend
+from .config import Config
+from .environment import Environment, InitVerdict
+from .invocation import Invocation
+from .logs import LogLine, LogSink
+from .pool import Assign, Pool, Reject, Start, Stop
+from .registry import Registry
+
+_LOOK = 0.1  # seconds between two looks at the environments' memory
+_LOOK_CLOSELY = 0.02  # when one is near its limit
+
+
+class Service:
+    """Runs the functions of a registry. An `Invoker`.
+
+    Use: `await start()`, then `invoke` as often as wanted, then `await stop(drain)`.
+    """
+
+    def __init__(
+        self, registry: Registry, config: Config, log: LogSink, *, backend: Backend | None = None
+    ) -> None:
+        self.config = config
+        self.registry = registry
+        self.region = registry.region
+        self.log = log
+        self.backend: Backend = backend or ProcessBackend(self._note)
+        starts = 4 * (os.cpu_count() or 1)
+        self._pool = Pool(config.max_environments, starts, config.idle_expiry)
+        self._environments: dict[int, Environment] = {}
+        self._invocations: set[Invocation] = set()
+        self._expiry: asyncio.TimerHandle | None = None
+        self._memory: asyncio.TimerHandle | None = None
+        self._stopping = False
+        self._idle = asyncio.Event()
+
+    def __repr__(self) -> str:
+        return f"<Service {self._pool!r}>"
+
+    async def start(self) -> None:
+        """Have an interpreter ready for each function. Raises SpawnerError, in words for a person."""
+        self.loop = asyncio.get_running_loop()
+        for python in {function.python for function in self.registry}:
+            await self.backend.start(python)
+
+    async def stop(self, drain: float) -> None:
+        """Refuse new calls, give running ones `drain` seconds, then end every process."""
+        self._stopping = True
+        if self._invocations and drain > 0:
+            self._idle.clear()
+            try:
+                await asyncio.wait_for(self._idle.wait(), drain)
+            except TimeoutError:
+                pass
+        for invocation in list(self._invocations):
+            invocation.finish(outcomes.STOPPED)
+        for timer in (self._expiry, self._memory):
+            if timer is not None:
+                timer.cancel()
+        await self.backend.stop()
+
+    def invoke(self, call: Call, sink: Sink) -> Invocation:
+        """Start a call; its response goes to `sink`. Raises FunctionNotFound."""
+        function = self.registry.get(call.function)
+        invocation = Invocation(call, function, str(uuid.uuid4()), sink, self)
+        self._invocations.add(invocation)
+        if self._stopping:
+            invocation.finish(outcomes.STOPPED)
+        else:
+            self._pool.submit(function.name, invocation)
+            self._step()
+        return invocation
+
+    # What invocations tell.
+
+    def withdraw(self, invocation: Invocation) -> None:
+        self._pool.withdraw(invocation.function.name, invocation)
+
+    def over(self, invocation: Invocation) -> None:
+        self._invocations.discard(invocation)
+        if not self._invocations:
+            self._idle.set()
+
+    # What environments tell.
+
+    def ready(self, environment: Environment) -> None:
+        self._pool.ready(environment.number, self.loop.time())
+        self._step()
+
+    def stopping(self, environment: Environment) -> None:
+        self._pool.stopping(environment.number)
+
+    def gone(self, environment: Environment) -> None:
+        del self._environments[environment.number]
+        self._pool.gone(environment.number)
+        self._step()
+
+    def init_failed(self, environment: Environment, verdict: InitVerdict) -> None:
+        """An environment did not come up: the call that waits longest is told why."""
+        waiting = self._pool.first_waiting(environment.function.name)
+        if isinstance(waiting, Invocation):
+            waiting.tail = environment.init_tail
+            waiting.finish(verdict(waiting.request_id))
+
+    def arn(self, function: str) -> str:
+        return self.registry.arn(function)
+
+    # What is to be done.
+
+    def _step(self) -> None:
+        if self._stopping:
+            return
+        for action in self._pool.step(self.loop.time()):
+            match action:
+                case Assign(number, invocation):
+                    assert isinstance(invocation, Invocation)
+                    self._environments[number].deliver(invocation)
+                case Start(number, name):
+                    environment = Environment(number, self.registry.get(name), self)
+                    self._environments[number] = environment
+                    environment.start()
+                    self._watch_memory()
+                case Stop(number):
+                    self._environments[number].kill()
+                case Reject(invocation):
+                    assert isinstance(invocation, Invocation)
+                    invocation.finish(outcomes.THROTTLED)
+        if self._expiry is None and (due := self._pool.next_expiry()) is not None:
+            self._expiry = self.loop.call_at(due, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry = None
+        self._step()
+
+    def _watch_memory(self) -> None:
+        if self._memory is None:
+            self._memory = self.loop.call_later(_LOOK, self._look_at_memory)
+
+    def _look_at_memory(self) -> None:
+        self._memory = None
+        near = False
+        for environment in list(self._environments.values()):
+            near |= environment.check_memory()
+        if self._environments and not self._stopping:
+            self._memory = self.loop.call_later(_LOOK_CLOSELY if near else _LOOK, self._look_at_memory)
+
+    def _note(self, text: str) -> None:
+        self.log(LogLine("", "", "", text, platform=True))

@@ -1,0 +1,262 @@
+"""What people and log collectors are told, to the letter."""
+
+import io
+import json
+import time
+
+import pytest
+
+from penstock.cli.output import (
+    JsonLines,
+    Listening,
+    Readable,
+    duration,
+    escape,
+    size,
+    startup_text,
+    wants_colour,
+)
+from penstock.gateway.record import RequestRecord
+from penstock.service.logs import LogLine
+
+NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC
+REQUEST_ID = "8f3c9a52-0b7e-4a31-9f10-5a1a2f4f8d11"
+
+DONE = RequestRecord(
+    time=NOON,
+    method="GET",
+    path="/?n=3",
+    function="seed",
+    request_id=REQUEST_ID,
+    status=200,
+    first_byte=0.0012,
+    total=10.2345,
+    chunks=1000,
+    bytes=32_890,
+    ending="done",
+    ok=True,
+)
+FAILED = RequestRecord(
+    time=NOON,
+    method="POST",
+    path="/x\x1b[2J",
+    function="",
+    request_id="",
+    status=404,
+    first_byte=None,
+    total=0.0004,
+    chunks=0,
+    bytes=57,
+    ending="no such function",
+    ok=False,
+    detail="call one of:\nseed",
+)
+
+
+@pytest.fixture
+def told():
+    """What a Readable, made with these options, writes of one record or line."""
+
+    def told(item, **options):
+        stream = io.StringIO()
+        output = Readable(stream, local_time=time.gmtime, **options)
+        (output.request if isinstance(item, RequestRecord) else output.log)(item)
+        return stream.getvalue()
+
+    return told
+
+
+def test_a_request_that_ended_well(told):
+    assert told(DONE) == (
+        "12:00:00  GET /?n=3  → seed 8f3c9a52  200  "
+        "first byte 1.2 ms  total 10.23 s  1000 chunks  32.9 kB  done\n"
+    )
+
+
+def test_a_request_that_did_not_has_its_detail_below(told):
+    assert told(FAILED) == (
+        "12:00:00  POST /x\\x1b[2J  404  total 0.4 ms  57 B  no such function\n"
+        "          call one of:\\x0aseed\n"
+    )
+
+
+def test_colours_only_if_asked(told):
+    assert "\x1b[32mdone\x1b[0m" in told(DONE, colour=True)
+    assert "\x1b[31mno such function\x1b[0m" in told(FAILED, colour=True)
+    assert "\x1b" not in told(DONE)
+
+
+def test_what_a_function_prints_is_beside_its_request(told):
+    assert told(LogLine("seed", "env-1", REQUEST_ID, "got 3\t\x1b[31mred\r")) == (
+        "seed 8f3c9a52 | got 3\t\\x1b[31mred\\x0d\n"
+    )
+    assert told(LogLine("seed", "env-1", "", "imported")) == "seed | imported\n"
+
+
+def test_the_platform_s_lines_only_if_verbose(told):
+    line = LogLine("seed", "env-1", REQUEST_ID, "START RequestId: x Version: $LATEST", platform=True)
+    assert told(line) == ""
+    assert told(line, verbose=True) == "seed 8f3c9a52 | START RequestId: x Version: $LATEST\n"
+
+
+def test_the_start_of_one_function():
+    listening = Listening(
+        "http://127.0.0.1:3000",
+        "http://127.0.0.1:3001",
+        [("seed", "examples/seed.py")],
+        "/venv/bin/python",
+        "us-east-1",
+    )
+    assert (
+        startup_text(listening)
+        == """\
+Penstock serves
+
+  seed  http://127.0.0.1:3000/lambda-url/seed/  from examples/seed.py
+
+  Gateway     http://127.0.0.1:3000/
+  Lambda API  http://127.0.0.1:3001
+  Python      /venv/bin/python
+
+See it stream, with curl:
+
+curl -N http://127.0.0.1:3000/
+
+or with boto3:
+
+import boto3
+client = boto3.client("lambda", endpoint_url="http://127.0.0.1:3001", region_name="us-east-1",
+                      aws_access_key_id="any", aws_secret_access_key="any")
+for event in client.invoke_with_response_stream(FunctionName="seed")["EventStream"]:
+    print(event)
+
+Ctrl-C to stop.
+"""
+    )
+
+
+def test_the_start_of_several_functions_names_one_that_curl_can_reach():
+    functions = [("a", "a.py"), ("long", "long.py")]
+    text = startup_text(Listening("http://[::1]:1", "http://[::1]:2", functions, "python", "us-east-1"))
+    assert "\n  a     http://[::1]:1/lambda-url/a/  from a.py\n" in text
+    assert "\ncurl -N http://[::1]:1/lambda-url/a/\n" in text
+    assert "\n  Gateway     http://[::1]:1/ (a list of the functions)\n" in text
+
+
+def test_the_boto3_snippet_is_python():
+    text = startup_text(Listening("http://g", "http://l", [("seed", "seed.py")], "python", "us-east-1"))
+    snippet = text[text.index("import boto3") : text.index("Ctrl-C")]
+    compile(snippet, "snippet", "exec")
+
+
+@pytest.fixture
+def logged():
+    def logged(act):
+        stream = io.StringIO()
+        act(JsonLines(stream, clock=lambda: NOON + 0.25))
+        return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+    return logged
+
+
+def test_json_of_a_start(logged):
+    listening = Listening("http://g", "http://l", [("seed", "seed.py")], "python", "us-east-1")
+    (line,) = logged(lambda output: output.listening(listening))
+    assert line == {
+        "event": "listening",
+        "time": "2023-11-15T12:00:00.250Z",
+        "gateway": "http://g",
+        "lambda": "http://l",
+        "functions": ["seed"],
+        "python": "python",
+        "region": "us-east-1",
+    }
+
+
+def test_json_of_a_request(logged):
+    (line,) = logged(lambda output: output.request(DONE))
+    assert line == {
+        "event": "request",
+        "time": "2023-11-15T12:00:00.000Z",
+        "method": "GET",
+        "path": "/?n=3",
+        "function": "seed",
+        "requestId": REQUEST_ID,
+        "status": 200,
+        "firstByte": 0.0012,
+        "total": 10.2345,
+        "chunks": 1000,
+        "bytes": 32890,
+        "ending": "done",
+        "ok": True,
+        "detail": "",
+    }
+
+
+def test_json_of_what_a_function_and_the_platform_print(logged):
+    def act(output):
+        output.log(LogLine("seed", "env-1", REQUEST_ID, "a\x1b\nb"))
+        output.log(LogLine("seed", "env-1", REQUEST_ID, "END RequestId: x", platform=True))
+        output.note("stopping")
+
+    when = {"time": "2023-11-15T12:00:00.250Z"}
+    of_seed = {"function": "seed", "requestId": REQUEST_ID}
+    assert logged(act) == [
+        {"event": "log", **when, **of_seed, "message": "a\x1b\nb"},
+        {"event": "log", **when, **of_seed, "platform": True, "message": "END RequestId: x"},
+        {"event": "note", **when, "message": "stopping"},
+    ]
+
+
+def test_a_log_that_nobody_reads_stops_nothing():
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    Readable(Gone()).request(DONE)
+    JsonLines(Gone()).request(DONE)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0.0 ms"), (0.00004, "0.0 ms"), (0.0008, "0.8 ms"), (0.00994, "9.9 ms"), (0.00996, "10 ms"),
+        (0.0123, "12 ms"), (0.9994, "999 ms"), (0.9996, "1.00 s"), (1.24, "1.24 s"), (59.994, "59.99 s"),
+        (59.996, "1 min 0 s"), (125, "2 min 5 s"), (899.7, "15 min 0 s"),
+    ],
+)  # fmt: skip
+def test_durations(seconds, told):
+    assert duration(seconds) == told
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, "0 B"), (57, "57 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"),
+        (999_950, "1.0 MB"), (6_291_556, "6.3 MB"), (2**31, "2.1 GB"), (5 * 10**12, "5.0 TB"),
+    ],
+)  # fmt: skip
+def test_sizes(count, told):
+    assert size(count) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("plain", "plain"), ("grün → ☃", "grün → ☃"), ("a\tb", "a\tb"), ("\0\x07\x7f", "\\x00\\x07\\x7f"),
+        ("\x9b31m", "\\x9b31m"), ("a\u202eb\u2028c", "a\\u202eb\\u2028c"),
+    ],
+)  # fmt: skip
+def test_escaping(text, told):
+    assert escape(text) == told
+
+
+def test_colour_is_for_terminals_whose_user_wants_it():
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    assert wants_colour(Terminal(), None)
+    assert wants_colour(Terminal(), "")
+    assert not wants_colour(Terminal(), "1")
+    assert not wants_colour(io.StringIO(), None)

@@ -1,0 +1,66 @@
+import json
+
+import pytest
+
+from penstock.gateway.routes import EventFormat, Flavour, Route, Routes
+
+
+@pytest.mark.parametrize(
+    ("path", "function", "seen"),
+    [
+        ("/lambda-url/f", "f", "/"),
+        ("/lambda-url/f/", "f", "/"),
+        ("/lambda-url/f/a/b", "f", "/a/b"),
+        ("/lambda-url/f//a/../%2F/", "f", "//a/../%2F/"),
+        ("/lambda-url/g-2/lambda-url/f", "g-2", "/lambda-url/f"),
+    ],
+)
+def test_function_urls(path: str, function: str, seen: str) -> None:
+    assert Routes(["f", "g-2"]).match(path) == Route(function, "url", seen)
+
+
+@pytest.mark.parametrize(
+    "path", ["/lambda-url/", "/lambda-url//f", "/lambda-url/nope", "/lambda-url/F/", "/lambda-url/%66"]
+)
+@pytest.mark.parametrize("functions", [["f"], ["f", "g"], []])
+def test_no_such_function_url(path: str, functions: list[str]) -> None:
+    assert Routes(functions).match(path) is None
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/a//b/../%2F", "/lambda-url", "/lambda-urls/f", "//lambda-url/f", "*"]
+)
+def test_a_single_function_answers_every_other_path(path: str) -> None:
+    assert Routes(["f"]).match(path) == Route("f", "rest", path)
+    assert Routes(["f", "g"]).match(path) is None
+    assert Routes([]).match(path) is None
+
+
+@pytest.mark.parametrize(("event_format", "flavour"), [("1.0", "rest"), ("2.0", "http")])
+def test_the_event_format_is_the_gateways_alone(event_format: EventFormat, flavour: Flavour) -> None:
+    routes = Routes(["f"], event_format)
+    assert routes.match("/a") == Route("f", flavour, "/a")
+    assert routes.match("/lambda-url/f/a") == Route("f", "url", "/a")
+
+
+@pytest.mark.parametrize(
+    ("functions", "path", "message"),
+    [
+        (["f", "g"], "/", "There are several functions: call one at its own path."),
+        (["f", "g"], "/lambda-url/nope/x", "There is no function named 'nope'."),
+        (["f"], "/lambda-url/nope", "There is no function named 'nope'."),
+        (["f"], "/lambda-url/", "Name a function."),
+        ([], "/", "There are no functions."),
+        ([], "/lambda-url/f", "There are no functions."),
+        (["f"], '/lambda-url/"\xe9', "There is no function named '\"\xe9'."),
+    ],
+)
+def test_the_listing_says_why_and_where_to_go(functions: list[str], path: str, message: str) -> None:
+    routes = Routes(functions)
+    listing = json.loads(routes.listing(path))
+    assert listing["message"] == message
+    assert list(listing["functions"]) == functions
+    for function, where in listing["functions"].items():
+        route = routes.match(where)
+        assert route is not None
+        assert route.function == function

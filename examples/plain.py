@@ -15,5 +15,5 @@ def lambda_handler(event, context):
     return {
         "statusCode": 200,
         "headers": {"Content-Type": "application/json"},
-        "body": json.dumps({"hello": event["path"].strip("/") or "you"}) + "\n",
+        "body": json.dumps({"hello": (event.get("path") or event["rawPath"]).strip("/") or "you"}) + "\n",
     }

@@ -142,6 +142,16 @@ class Client:
         found, self.buffer = self.buffer, b""
         return found
 
+    async def until_reset(self) -> bytes:
+        """Everything until the server resets the connection; a clean end fails."""
+        while True:
+            try:
+                data = await self.read()
+            except ConnectionResetError:
+                return self.buffer
+            assert data, "a clean end of file"
+            self.buffer += data
+
     def half_close(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)
 
@@ -168,8 +178,8 @@ async def serving(app: App, **settings: Any) -> AsyncIterator[tuple[Server, Call
     async def connect() -> Client:
         sock = socket.socket()
         sock.setblocking(False)
-        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", server.port))
         clients.append(Client(sock))
+        await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", server.port))
         return clients[-1]
 
     try:
@@ -188,7 +198,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.writes: list[bytes] = []
-        self.closed = ""
+        self.closed: str = ""
         self.eof = False
         self.reading = True
         self.buffered = 0

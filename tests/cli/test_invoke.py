@@ -95,7 +95,8 @@ def test_a_function_that_failed(api, call):
     assert call() == (
         1,
         b"one\n",
-        'penstock: the function failed: ValueError\n{\n  "errorMessage": "no",\n  "errorType": "ValueError"\n}\n'
+        "penstock: the function failed: ValueError\n"
+        '{\n  "errorMessage": "no",\n  "errorType": "ValueError"\n}\n'
         "  File x\n",
     )
 
@@ -159,7 +160,7 @@ def test_buffered_that_failed(api, call):
     )
 
 
-def test_an_arn_is_one_part_of_the_path(api, call, capfd):
+def test_an_arn_is_one_part_of_the_path(api, capfd):
     api.answer(200, {}, [eventstream.invoke_complete()])
     assert main(["invoke", "arn:aws:lambda:x:1:function:a/b", "--endpoint-url", f"{api.url}/base/"]) == 0
     assert api.requests[0][0].startswith(
@@ -272,9 +273,9 @@ def test_payloads(tmp_path):
 @pytest.mark.parametrize(
     ("text", "stdin", "said"),
     [
-        ("{", b"", "--payload: not JSON: Expecting property name enclosed in double quotes at line 1, column 2; "
+        ("[1", b"", "--payload: not JSON: Expecting ',' delimiter at line 1, column 3; "
          "a file is given as @file"),
-        ("event.json", b"", "--payload: not JSON: Expecting value at line 1, column 1; a file is given as @file"),
+        ("x.json", b"", "--payload: not JSON: Expecting value at line 1, column 1; a file is given as @file"),
         ("-", b"", "--payload stdin: not JSON: Expecting value at line 1, column 1"),
         ("-", b"[1,\n2", "--payload stdin: not JSON: Expecting ',' delimiter at line 2, column 2"),
         ("-", b'"\xff"', "--payload stdin: expected JSON in UTF-8, got byte 1 that is not"),

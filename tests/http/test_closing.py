@@ -48,10 +48,7 @@ def test_broken_body_without_framing_is_reset_after_all_of_it_arrived(run: Run) 
         async with serving(App(end=breaking())) as (_, connect):
             client = await connect()
             await client.send(b"GET / HTTP/1.0\r\n\r\n")
-            received = b""
-            with pytest.raises(ConnectionResetError):
-                while data := await client.read():
-                    received += data
+            received = await client.until_reset()
             assert received.partition(b"\r\n\r\n")[2] == PAYLOAD
 
     run(test())
@@ -93,15 +90,13 @@ def test_a_client_that_reads_nothing_is_reset_in_the_end(run: Run, version: str)
         taped.writer.abort()
 
     async def test() -> None:
-        async with serving(App(end=answer), flush_timeout=0.05, tick=0.01) as (server, connect):
+        app = App(end=answer)
+        async with serving(app, flush_timeout=0.05, tick=0.01) as (server, connect):
             client = await connect()
             client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             await client.send(f"GET / HTTP/{version}\r\nHost: a\r\n\r\n".encode())
-            while not server.connections:
-                await asyncio.sleep(0)
+            await app.until(lambda app: app.exchanges)
             await server.wait_closed()
-            with pytest.raises(ConnectionResetError):
-                while await client.read():
-                    pass
+            await client.until_reset()
 
     run(test())

@@ -339,6 +339,26 @@ def test_slow_reader_pauses_the_application(run: Run) -> None:
     run(test())
 
 
+def test_an_application_is_told_of_pressure_that_came_before_it_returned() -> None:
+    def much(taped: Taped) -> None:
+        taped.writer.start(200, [])
+        taped.writer.data([b"x" * 100_000])
+
+    app = App(head=much)
+    connection, wire, _ = wired(app)
+    write = wire.write
+
+    def filling(data: Any) -> None:
+        write(data)
+        connection.pause_writing()
+
+    wire.write = filling  # type: ignore[method-assign]
+    connection.data_received(GET)
+    assert (app.exchanges[0].paused, app.exchanges[0].resumed) == (1, 0)
+    connection.resume_writing()
+    assert (app.exchanges[0].paused, app.exchanges[0].resumed) == (1, 1)
+
+
 # -- clients that leave --
 
 
@@ -522,8 +542,8 @@ def test_an_idle_connection_closes_quietly() -> None:
     clock.move(74)
     assert not wire.closed
     clock.move(2.5)
-    assert wire.closed == "close"
     assert statuses(wire.sent) == [200, 200]
+    assert wire.closed == "close"
 
 
 def test_a_body_that_stops_coming_is_408_and_lost() -> None:

@@ -1,6 +1,7 @@
 """Responses: framing, headers of the server's own, misuse."""
 
 import re
+import time
 
 import pytest
 
@@ -193,7 +194,7 @@ def test_date_and_server_are_added_and_never_doubled() -> None:
 
 def test_the_date_is_made_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [784111777.2]
-    monkeypatch.setattr(writer_module.time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "time", lambda: now[0])
     first = writer_module.stamp()
     assert first == b"Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nServer: penstock\r\n"
     now[0] += 0.7

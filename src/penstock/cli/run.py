@@ -15,6 +15,7 @@ from penstock.gateway.routes import Routes
 from penstock.http.config import Config as HttpConfig
 from penstock.http.exchange import Application
 from penstock.http.server import Server
+from penstock.service.backends import SpawnerError
 from penstock.service.lambda_api import LambdaApi
 from penstock.service.registry import Function, Registry
 from penstock.service.service import Service
@@ -76,14 +77,16 @@ class Platform:
         routes = Routes([name for name, _ in sources], gateway_config.event_format)
         gateway = Gateway(service, routes, gateway_config, self._output.request)
         lambda_api = LambdaApi(service, self._registry, command.allow_host)
-        await service.start()
         try:
+            await service.start()
             gateway_url = await self._listen(gateway, command.host, command.port, "--port")
             lambda_url = await self._listen(lambda_api, command.host, command.lambda_port, "--lambda-port")
             self._output.listening(Listening(gateway_url, lambda_url, sources, python, self._registry.region))
             for note in notes:
                 self._output.note(note)
             code = await self._drained(await self._signals.get(), service)
+        except SpawnerError as error:
+            raise CommandError(str(error)) from error
         finally:
             await service.stop(0)
             for server in self._servers:

@@ -221,8 +221,9 @@ def _bound_names(path: Path, shown: Path) -> list[str]:
     except UnicodeDecodeError as error:
         raise TargetError(f"cannot read {shown}: expected Python source in UTF-8") from error
     except SyntaxError as error:
-        where = f"{shown}:{error.lineno}" if error.lineno else f"{shown}"
-        raise TargetError(f"{where}: syntax error: {error.msg}") from error
+        if error.lineno is None:  # no place in the text: it is the bytes that are wrong
+            raise TargetError(f"cannot read {shown}: {error.msg}; expected Python source in UTF-8") from error
+        raise TargetError(f"{shown}:{error.lineno}: syntax error: {error.msg}") from error
     except (ValueError, RecursionError, MemoryError) as error:  # NUL bytes; brackets without end
         raise TargetError(f"cannot read {shown}: {error}") from error
     return list(dict.fromkeys(_bindings(tree.body)))

@@ -115,12 +115,17 @@ class Forward(Exchange):
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         if self._body_size > limits.GATEWAY_BODY:
-            self._refuse(413, f"a request body may have {limits.GATEWAY_BODY:,} bytes, this one has {self._body_size:,}")
+            self._refuse(
+                413,
+                f"a request body may have {limits.GATEWAY_BODY:,} bytes, this one has {self._body_size:,}",
+            )
             return
         payload, trace_id = self._event()
         if len(payload) > limits.REQUEST_PAYLOAD:
             said = f"an event may have {limits.REQUEST_PAYLOAD:,} bytes, this one has {len(payload):,}"
-            self._refuse(413, said + (" (binary bodies grow by a third in Base64)" if self._body_size else ""))
+            self._refuse(
+                413, said + (" (binary bodies grow by a third in Base64)" if self._body_size else "")
+            )
             return
         self._body.clear()
         self._invocation = self._gateway.invoker.invoke(Call(self._route.function, payload, trace_id), self)
@@ -253,7 +258,10 @@ class Forward(Exchange):
         if self._promised is not None and self._writer.bytes_sent < self._promised:
             return False, "the stream ended before the Content-Length the function had set"
         if self._writer.overrun:
-            return True, "the stream is longer than the Content-Length the function had set: the rest was dropped"
+            return (
+                True,
+                "the stream is longer than the Content-Length the function had set: the rest was dropped",
+            )
         return True, ""
 
     def _answer_result(self, payload: bytes) -> tuple[bool, str]:

@@ -33,6 +33,7 @@ class Connection(Link):
     ) -> None:
         super().__init__(config, timers)
         self.body_done = True
+        self.last = False  # close after the next response, or the one under way
         self.stamp = config.stamp
         self.peer: tuple[str, int] | None = None  # None on a Unix socket
         self.local: tuple[str, int] | None = None
@@ -47,7 +48,6 @@ class Connection(Link):
         self._exchange: Exchange | None = None
         self._body: Deframer | Counted | None = None
         self._body_paused = False
-        self._last = False  # close after the response under way
 
     # -- the transport's callbacks --
 
@@ -110,7 +110,7 @@ class Connection(Link):
 
     def finish(self) -> None:
         """Close when idle, else after the response under way, whose head says so if it is not yet sent."""
-        self._last = True
+        self.last = True
         if self._writer is not None:
             self._writer.keep_alive = False
         elif self._state is State.HEAD:
@@ -199,7 +199,7 @@ class Connection(Link):
         request.local = self.local
         self.deadline = NEVER
         writer = self._writer = Writer(self, request)
-        if self._last:
+        if self.last:
             writer.keep_alive = False
         self._request = request
         if request.has_body:
@@ -214,6 +214,8 @@ class Connection(Link):
         if writer.ended:
             return
         self._exchange = exchange
+        if self._write_paused:
+            exchange.pause_writing()  # the application has written that much before it returned
         if self.body_done:
             exchange.request_end([])
         elif request.expect_continue and not writer.started and not data:
@@ -251,7 +253,7 @@ class Connection(Link):
 
     def _next(self) -> None:
         """Ready for another request."""
-        if self._last:
+        if self.last:
             self._close()
             return
         self._state = State.HEAD
@@ -286,7 +288,7 @@ class Connection(Link):
             self._next()
         elif writer.keep_alive and self.can_reuse():
             self.resume_body()
-        elif self.body_done and not self._last:
+        elif self.body_done and not self.last:
             self._close()
         else:
             self._linger()

@@ -22,6 +22,7 @@ class Server:
         self._timers = timers
         self._listener: asyncio.Server  # kept: uvloop drops a server that nobody references
         self._emptied: asyncio.Event = asyncio.Event()
+        self._stopping = False
         self.port = 0  # 0 on a Unix socket
 
     @classmethod
@@ -59,6 +60,7 @@ class Server:
     def shutdown(self) -> None:
         """Accept nothing more, close idle connections, and each other one after its response."""
         self.close()
+        self._stopping = True
         for connection in list(self.connections):
             connection.finish()
 
@@ -74,13 +76,15 @@ class Server:
             await self._emptied.wait()
 
     def _connection(self) -> Connection:
-        return Connection(
+        connection = Connection(
             self._application,
             self._config,
             self._timers,
             opened=self.connections,
             on_close=self._closed,
         )
+        connection.last = self._stopping  # accepted just before the listener closed
+        return connection
 
     def _closed(self, connection: Connection) -> None:
         if not self.connections:

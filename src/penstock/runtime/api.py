@@ -171,7 +171,9 @@ class RuntimeApi:
     def stream_tail(self, error: tuple[str, str] | None = None) -> bytes:
         """What ends a streamed response: last chunk and trailers, and on our own socket the next request."""
         names = (runtime_api.ERROR_TYPE, runtime_api.ERROR_BODY)
-        trailers = [] if error is None else [(n.encode(), v.encode()) for n, v in zip(names, error, strict=True)]
+        trailers = (
+            [] if error is None else [(n.encode(), v.encode()) for n, v in zip(names, error, strict=True)]
+        )
         end = encode_end(trailers)
         return end + self._next if self.own else end
 

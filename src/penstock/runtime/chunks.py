@@ -5,7 +5,7 @@ A chunk is str (sent as UTF-8), bytes or another buffer, or a dict or list (sent
 """
 
 import binascii
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from . import marshal
@@ -144,11 +144,11 @@ def aiterate(body: Any) -> Any:
 
 
 class _Closeable:
-    """An iterator that has nothing to be closed."""
+    """An iterator that lacks `close` or `__iter__`."""
 
     __slots__ = ("_iterator",)
 
-    def __init__(self, iterator: Iterator[Any]) -> None:
+    def __init__(self, iterator: Any) -> None:
         self._iterator = iterator
 
     def __iter__(self) -> "_Closeable":
@@ -158,15 +158,17 @@ class _Closeable:
         return next(self._iterator)
 
     def close(self) -> None:
-        pass
+        close = getattr(self._iterator, "close", None)
+        if close is not None:
+            close()
 
 
 class _AsyncCloseable:
-    """The same, asynchronous."""
+    """An async iterator that lacks `aclose` or `__aiter__`."""
 
     __slots__ = ("_iterator",)
 
-    def __init__(self, iterator: AsyncIterator[Any]) -> None:
+    def __init__(self, iterator: Any) -> None:
         self._iterator = iterator
 
     def __aiter__(self) -> "_AsyncCloseable":
@@ -176,7 +178,9 @@ class _AsyncCloseable:
         return await self._iterator.__anext__()
 
     async def aclose(self) -> None:
-        pass
+        aclose = getattr(self._iterator, "aclose", None)
+        if aclose is not None:
+            await aclose()
 
 
 class _Pieces:

@@ -10,6 +10,7 @@ before its invocation is told.
 """
 
 import asyncio
+import math
 import os
 import signal
 import socket
@@ -105,7 +106,7 @@ class Environment:
 
     def start(self) -> None:
         """Have the process started; `ready` or `gone` will be told."""
-        self._started = self._loop.time()
+        self._started = time.monotonic()
         self._dial, theirs = socket.socketpair()
         self._log, log_end = os.pipe()
         os.set_blocking(self._log, False)
@@ -179,7 +180,7 @@ class Environment:
         self._response = None
         if not self._ready:
             self._ready = True
-            self._init_duration = self._loop.time() - self._started
+            self._init_duration = time.monotonic() - self._started
         self._cancel_timers()
         self._read_log()
         self._release("the generator was closed")
@@ -291,7 +292,7 @@ class Environment:
     def report(self, invocation: Invocation, outcome: Outcome) -> None:
         """END and REPORT of an invocation; what it printed comes before them."""
         self._read_log(whole=True)
-        duration = (self._loop.time() - invocation.started) * 1000
+        duration = (time.monotonic() - invocation.started) * 1000
         init = ""
         if self._init_duration is not None:
             init = f"\tInit Duration: {self._init_duration * 1000:.2f} ms"
@@ -304,7 +305,7 @@ class Environment:
         id = invocation.request_id
         self._platform(f"END RequestId: {id}", invocation)
         self._platform(
-            f"REPORT RequestId: {id}\tDuration: {duration:.2f} ms\tBilled Duration: {int(duration) + 1} ms"
+            f"REPORT RequestId: {id}\tDuration: {duration:.2f} ms\tBilled Duration: {math.ceil(duration)} ms"
             f"\tMemory Size: {self.function.memory_mb} MB\tMax Memory Used: {self._peak_mb()} MB{init}{status}",
             invocation,
         )

@@ -23,7 +23,9 @@ def refuse(request: Request, allow_hosts: Collection[str] = ()) -> str:
         return f"requests of web pages (Origin: {origin.decode('latin-1')}) may not invoke functions here"
     site = request.get(b"sec-fetch-site")
     if site is not None and site not in (b"same-origin", b"none"):
-        return f"requests of web pages (Sec-Fetch-Site: {site.decode('latin-1')}) may not invoke functions here"
+        return (
+            f"requests of web pages (Sec-Fetch-Site: {site.decode('latin-1')}) may not invoke functions here"
+        )
     return ""
 
 

@@ -12,6 +12,7 @@ function, never while the reader holds us back.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
@@ -109,7 +110,7 @@ class Invocation:
             self.finish(outcomes.cancelled("before the function was called"))
         elif self.state in (State.RUNNING, State.RESPONDING):
             self.state = State.CANCELLING
-            self._cancelled_at = self._loop.time()
+            self._cancelled_at = time.monotonic()
             self._stop_clocks()
             assert self._environment is not None
             self._environment.cancel()
@@ -120,7 +121,8 @@ class Invocation:
         """The event is on its way to the runtime: the function's time begins."""
         self.state = State.RUNNING
         self._environment = environment
-        self.started = self._last_data = self._loop.time()
+        self.started = time.monotonic()  # uvloop's own clock counts whole milliseconds
+        self._last_data = self._loop.time()
         self._total_timer = self._loop.call_later(self.function.timeout, self._timed_out)
         if self.function.idle_timeout is not None:
             self._idle_timer = self._loop.call_later(self.function.idle_timeout, self._look_idle)
@@ -166,7 +168,7 @@ class Invocation:
     def let_go(self, how: str) -> None:
         """The environment is done with this invocation; it says how, if it was cancelled."""
         if self.state is State.CANCELLING:
-            took = (self._loop.time() - self._cancelled_at) * 1000
+            took = (time.monotonic() - self._cancelled_at) * 1000
             self.finish(outcomes.cancelled(f"{how} after {took:.0f} ms"))
         elif self.state in (State.RUNNING, State.RESPONDING):
             message = "the runtime asked for another event before it had answered"

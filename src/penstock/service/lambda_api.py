@@ -77,7 +77,9 @@ class LambdaApi:
             message = f"{request.method} {path} is no operation Penstock has: it has Invoke and InvokeWithResponseStream"
             raise ApiError(501, "NotImplementedException", message)
         if request.method != "POST":
-            raise ApiError(405, "MethodNotAllowedException", f"invocations are made with POST, not {request.method}")
+            raise ApiError(
+                405, "MethodNotAllowedException", f"invocations are made with POST, not {request.method}"
+            )
         qualifier = parse_qs(query).get("Qualifier", [""])[0]
         try:
             function = names.parse(unquote(name), qualifier, self._registry.region, self._registry.account)

@@ -33,7 +33,9 @@ def parse(text: str, qualifier: str, region: str, account: str) -> str:
     if named and qualifier and named != qualifier:
         message = "The derived qualifier from the function name does not match the specified qualifier."
         raise InvalidName("InvalidParameterValueException", message)
-    if (match["region"] or region) != region or (match["account"] or match["partial_account"] or account) != account:
+    if (match["region"] or region) != region or (
+        match["account"] or match["partial_account"] or account
+    ) != account:
         message = f"this is region {region} and account {account}; the function {text} is elsewhere"
         raise InvalidName("InvalidParameterValueException", message)
     if (named or qualifier or "$LATEST") != "$LATEST":

@@ -55,7 +55,9 @@ class RuntimeApi:
                 message = "State transition from Ready to InitError failed for runtime. Error: not allowed"
                 return Refusal(writer, 403, "InvalidStateTransition", message)
             return Error(environment, writer, _error_type(request))
-        return Refusal(writer, 404, "NotFound", f"no such resource: {request.method} {path.decode('latin-1')}")
+        return Refusal(
+            writer, 404, "NotFound", f"no such resource: {request.method} {path.decode('latin-1')}"
+        )
 
 
 def response(

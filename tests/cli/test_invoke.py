@@ -3,7 +3,10 @@
 import base64
 import io
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -123,6 +126,20 @@ def test_what_is_no_event_stream(api, call, data):
     assert (code, out) == (1, b"")
     assert err.startswith(f"penstock: the response from {api.url} broke off: expected ")
     assert err.count("\n") == 1
+
+
+def test_a_reader_of_stdout_that_has_left(api):
+    api.answer(200, {}, [*chunks(b"one\n"), eventstream.invoke_complete()])
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock", "invoke", "seed", "--endpoint-url", api.url],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        timeout=30,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_an_unknown_function(api, call):

@@ -10,7 +10,9 @@ from penstock import __version__
 from penstock.cli import main as main_module
 from penstock.cli.errors import CommandError, UsageError
 
-ENVIRON = {name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "AWS_"))}
+ENVIRON = {
+    name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "AWS_", "PYTHON"))
+}
 
 
 def penstock(*arguments, cwd, **environ):
@@ -172,3 +174,10 @@ def test_a_reader_that_has_left_is_not_complained_about(tmp_path):
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_closed_streams_are_no_fault(tmp_path):
+    command = f"{sys.executable} -m penstock --version <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, env=ENVIRON, cwd=tmp_path, timeout=30).returncode == 0  # noqa: S602
+    command = f"{sys.executable} -m penstock dev nope.py <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, env=ENVIRON, cwd=tmp_path, timeout=30).returncode == 2  # noqa: S602

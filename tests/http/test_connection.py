@@ -233,6 +233,13 @@ def test_no_continue_when_the_response_has_begun(run: Run) -> None:
     run(test())
 
 
+def test_no_continue_into_a_stream_that_has_begun() -> None:
+    connection, wire, clock = wired(App(head=lambda taped: taped.writer.start(200, [])))
+    connection.data_received(POST + b"Content-Length: 5\r\nExpect: 100-continue\r\n\r\n")
+    clock.turn()
+    assert statuses(wire.sent) == [200]
+
+
 def test_early_answer_to_a_small_body_keeps_the_connection() -> None:
     app = App(head=lambda taped: taped.writer.respond(404, [], b""))
     connection, wire, _ = wired(app)
@@ -264,10 +271,12 @@ def test_early_answer_to_a_large_body_reaches_the_client(run: Run) -> None:
 
 
 def test_answer_within_the_last_piece_of_the_body_keeps_the_connection() -> None:
-    connection, wire, _ = wired(App(data=lambda taped: taped.writer.respond(200, [], taped.body)))
+    app = App(data=lambda taped: taped.writer.respond(200, [], taped.body))
+    connection, wire, _ = wired(app)
     connection.data_received(CHUNKED + b"5\r\nhello\r\n0\r\n\r\n" + GET)
     assert statuses(wire.sent) == [200]
     assert b"close" not in wire.sent
+    assert app.exchanges[0].trailers is None  # nothing is called after the response has ended
 
 
 def test_echo_starts_before_the_body_is_complete_and_the_connection_lives_on() -> None:
@@ -410,6 +419,15 @@ def test_a_client_that_leaves_a_stream_is_lost_once(run: Run) -> None:
         assert app.exchanges[0].losses == 1
 
     run(test())
+
+
+def test_the_application_learns_of_an_end_of_file_at_once() -> None:
+    app = App(head=lambda taped: None)
+    connection, wire, _ = wired(app)
+    connection.data_received(GET)
+    connection.eof_received()
+    assert app.exchanges[0].losses == 1
+    assert wire.closed == "close"
 
 
 def test_what_came_before_the_end_of_file_is_served(run: Run) -> None:
@@ -584,10 +602,12 @@ def test_the_body_has_all_time_while_the_application_holds_it_back() -> None:
 def test_the_application_has_all_time_for_its_response() -> None:
     app = App(head=lambda taped: None)
     connection, wire, clock = wired(app)
-    connection.data_received(GET)
-    clock.move(10_000)
-    app.exchanges[0].writer.respond(200, [], b"")
-    assert statuses(wire.sent) == [200]
+    for sent in (GET, COUNTED + b"hello", CHUNKED + b"0\r\n\r\n"):
+        connection.data_received(sent)
+        clock.move(10_000)
+        assert not wire.closed
+        app.exchanges[-1].writer.respond(200, [], b"")
+    assert statuses(wire.sent) == [200] * 3
 
 
 def test_no_times() -> None:

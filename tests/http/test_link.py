@@ -99,3 +99,16 @@ def test_nothing_is_written_to_a_closing_transport() -> None:
     writer.end()
     clock.turn()
     assert not wire.sent
+
+
+def test_an_end_of_file_does_not_turn_a_reset_into_a_clean_end() -> None:
+    def broken(taped) -> None:  # type: ignore[no-untyped-def]
+        taped.writer.start(200, [])
+        taped.writer.abort()
+
+    connection, wire, clock = wired(App(end=broken))
+    wire.buffered = 1000
+    connection.data_received(b"GET / HTTP/1.0\r\n\r\n")
+    assert connection.eof_received()  # the transport stays open
+    clock.move(12)
+    assert wire.closed == "abort"

@@ -342,8 +342,14 @@ def test_a_read_that_has_to_be_awaited_is_refused():
         def __init__(self, source):
             self.read = lambda size: source.read(size)
 
+    class Awaitable:
+        def __await__(self):
+            yield
+
     with pytest.raises(RuntimeFault, match="has to be awaited"):
         next(iterate(Hidden(AsyncSource())))
+    with pytest.raises(RuntimeFault, match="has to be awaited"):
+        next(iterate(Source(Awaitable())))
 
 
 @pytest.mark.parametrize("piece", [None, 5, ["a"]])

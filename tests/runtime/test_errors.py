@@ -172,3 +172,9 @@ def test_frames_whose_source_is_gone(tmp_path):
     exec(code, namespace)  # noqa: S102
     frames = json.loads(error_document(raised_by(namespace["f"]))[1])["stackTrace"]
     assert "gone.py" in frames[-1]
+
+
+def test_a_trace_that_cannot_be_formatted_is_left_out(monkeypatch):
+    monkeypatch.setattr("traceback.extract_tb", raising)
+    document = error_document(raised_by(raising, ValueError("x")))[1]
+    assert json.loads(document)["stackTrace"] == []

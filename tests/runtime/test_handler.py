@@ -1,4 +1,4 @@
-import importlib
+import importlib.util
 import inspect
 import io
 import json
@@ -109,23 +109,29 @@ SOURCES = {
     "raises_io.py": "import io\n1/0\n",
     "folder/app.py": "from . import missing\n",
 }
+IMPORT, SYNTAX, NOT_FOUND = (
+    "Runtime.ImportModuleError",
+    "Runtime.UserCodeSyntaxError",
+    "Runtime.HandlerNotFound",
+)
+MALFORMED, BUILT_IN = "Runtime.MalformedHandlerName", "Runtime.BuiltInModuleConflict"
 FAULTS = [
-    ("app", "Runtime.MalformedHandlerName", "Bad handler 'app': not enough values to unpack"),
-    ("", "Runtime.MalformedHandlerName", "Bad handler '': not enough values to unpack"),
-    ("sys.handler", "Runtime.BuiltInModuleConflict", "Cannot use built-in module sys as a handler module"),
-    ("time.x.y", "Runtime.BuiltInModuleConflict", "Cannot use built-in module time.x as a handler module"),
-    ("nowhere.handler", "Runtime.ImportModuleError", "Unable to import module 'nowhere': No module named 'nowhere'"),
-    ("no/where.handler", "Runtime.ImportModuleError", "Unable to import module 'no/where': No module named 'no'"),
-    ("app.Thing.handler", "Runtime.ImportModuleError", "Unable to import module 'app.Thing': No module named"),
-    ("needs.handler", "Runtime.ImportModuleError", "Unable to import module 'needs': No module named 'a_module"),
-    ("takes.handler", "Runtime.ImportModuleError", "Unable to import module 'takes': cannot import name 'a_na"),
-    ("folder/app.h", "Runtime.ImportModuleError", "Unable to import module 'folder/app': cannot import name 'm"),
-    ("wrong.handler", "Runtime.UserCodeSyntaxError", "Syntax error in module 'wrong': "),
-    ("deeper.handler", "Runtime.UserCodeSyntaxError", "Syntax error in module 'deeper': "),
-    ("app.main", "Runtime.HandlerNotFound", "Handler 'main' missing on module 'app'"),
-    ("app.", "Runtime.HandlerNotFound", "Handler '' missing on module 'app'"),
-    ("folder.x", "Runtime.HandlerNotFound", "Handler 'x' missing on module 'folder'"),
-]  # fmt: skip
+    ("app", MALFORMED, "Bad handler 'app': not enough values to unpack (expected 2, got 1)"),
+    ("", MALFORMED, "Bad handler '': not enough values to unpack (expected 2, got 1)"),
+    ("sys.handler", BUILT_IN, "Cannot use built-in module sys as a handler module"),
+    ("time.x.y", BUILT_IN, "Cannot use built-in module time.x as a handler module"),
+    ("nowhere.handler", IMPORT, "Unable to import module 'nowhere': No module named 'nowhere'"),
+    ("no/where.handler", IMPORT, "Unable to import module 'no/where': No module named 'no'"),
+    ("app.Thing.handler", IMPORT, "Unable to import module 'app.Thing': No module named 'app.Thing'"),
+    ("needs.handler", IMPORT, "Unable to import module 'needs': No module named 'a_module_that_is"),
+    ("takes.handler", IMPORT, "Unable to import module 'takes': cannot import name 'a_name_that_is"),
+    ("folder/app.handler", IMPORT, "Unable to import module 'folder/app': cannot import name 'missing'"),
+    ("wrong.handler", SYNTAX, "Syntax error in module 'wrong': "),
+    ("deeper.handler", SYNTAX, "Syntax error in module 'deeper': "),
+    ("app.main", NOT_FOUND, "Handler 'main' missing on module 'app'"),
+    ("app.", NOT_FOUND, "Handler '' missing on module 'app'"),
+    ("folder.x", NOT_FOUND, "Handler 'x' missing on module 'folder'"),
+]
 
 
 @pytest.mark.parametrize(("name", "error_type", "message"), FAULTS, ids=[case[0] for case in FAULTS])
@@ -249,7 +255,7 @@ def test_a_module_its_own_package_imports_is_covered(root):
         "import os, \\\nio",
         "import\tio",
         "from io import StringIO",
-        "def f():\n    from io import *" if False else "if True: import io",
+        "if True: import io",
     ],
 )
 def test_a_module_that_imports_io_has_builtins_of_its_own(root, line):
@@ -308,3 +314,40 @@ def test_hooks_of_other_tools_still_run(root):
     load("app.handler", str(root))
     assert ran == ["app"]
     assert sys.modules["app"].io.StringIO is lazyio.StringIO
+
+
+def test_a_loader_that_does_not_show_its_source(root):
+    class Loader:
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            exec("import io\n" + HANDLER, vars(module))  # noqa: S102
+
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            return importlib.util.spec_from_loader(name, Loader(), origin="app.py") if name == "app" else None
+
+    sys.meta_path.insert(0, Finder())
+    load("app.handler", str(root))
+    assert sys.modules["app"].io.StringIO is lazyio.StringIO
+    assert isinstance(sys.modules["app"].__loader__, Loader)
+
+
+def test_who_looks_the_module_up_meanwhile_sees_its_loader(root):
+    path = root.write(
+        "app.py",
+        """
+        import io
+        import importlib.util
+        source = importlib.util.find_spec("app").loader.get_data(__file__)
+        import sys
+        again = next(f for f in sys.meta_path if "penstock" in type(f).__module__).find_spec("app", None)
+        source_again = again.loader.get_source("app")
+        """
+        + HANDLER.replace("\n", "\n        "),
+    )
+    load("app.handler", str(root))
+    with open(path, "rb") as file:
+        assert sys.modules["app"].source == file.read()
+    assert sys.modules["app"].source_again == sys.modules["app"].source.decode()

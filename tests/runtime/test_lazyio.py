@@ -28,8 +28,8 @@ def text(empty, string):
 def test_objects_are_genuine(replaced, genuine, empty):
     made = replaced(text(empty, "a\nb"))
     assert type(made) is genuine
-    assert type(made) == replaced
-    assert replaced == type(made)
+    assert type(made) == replaced  # noqa: E721
+    assert replaced == type(made)  # noqa: E721
     assert isinstance(made, replaced)
     assert isinstance(genuine(), replaced)
     assert not isinstance(object(), replaced)
@@ -319,6 +319,23 @@ def test_async_generators(replaced, genuine, empty):
 
     asyncio.run(use())
     assert len(closed) == 2
+
+
+def test_an_async_iterable_that_cannot_be_closed():
+    class Bare:
+        def __aiter__(self):
+            return self
+
+        async def __anext__(self):
+            return "a"
+
+    async def use():
+        reader = StringIO(Bare())
+        assert await anext(reader) == "a"
+        await reader.aclose()
+        assert reader.closed
+
+    asyncio.run(use())
 
 
 # Installed in a module.

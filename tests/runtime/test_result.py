@@ -151,7 +151,7 @@ def test_bytes_are_sent_verbatim():
     ids=lambda case: repr(case)[:40],
 )
 def test_what_cannot_be_sent(result):
-    with pytest.raises(RuntimeFault, match="Unable to marshal response: Object of type .* is not JSON"):
+    with pytest.raises(RuntimeFault, match=r"Unable to marshal response: Object of type .* is not JSON"):
         classify(result)
 
 

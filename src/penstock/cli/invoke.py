@@ -12,17 +12,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
-from penstock.protocol import eventstream, limits, prelude
+from penstock.protocol import eventstream, lambda_api, limits, prelude
 
 from .errors import CommandError, UsageError
 from .output import escape
 
 DEFAULT_ENDPOINT = "http://127.0.0.1:3001"
-
-STREAMING_PATH = "/2021-11-15/functions/{}/response-streaming-invocations"
-BUFFERED_PATH = "/2015-03-31/functions/{}/invocations"
 
 CONNECT_TIMEOUT = 10.0
 LONGEST_TOKEN = 12  # of JSON, strings aside: an escaped pair of surrogates
@@ -154,9 +151,9 @@ def _settled(held: bytes | bytearray) -> bool:
 
 
 def _call_streaming(url: str, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
-    headers = {"X-Amz-Log-Type": "Tail"} if tail else {}
+    headers = {lambda_api.LOG_TYPE: "Tail"} if tail else {}
     with _Connection(url) as connection:
-        response = connection.post(STREAMING_PATH.format(quote(function, safe="")), payload, headers)
+        response = connection.post(lambda_api.stream_path(function), payload, headers)
         for message in _messages(response):
             kind = message.headers.get(":event-type", "")
             if kind == "PayloadChunk":
@@ -190,12 +187,12 @@ def _messages(response: http.client.HTTPResponse) -> Iterator[eventstream.Messag
 
 
 def _call_buffered(url: str, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
-    headers = {"X-Amz-Invocation-Type": "RequestResponse", "X-Amz-Log-Type": "Tail" if tail else "None"}
+    headers = {lambda_api.INVOCATION_TYPE: "RequestResponse", lambda_api.LOG_TYPE: "Tail" if tail else "None"}
     with _Connection(url) as connection:
-        response = connection.post(BUFFERED_PATH.format(quote(function, safe="")), payload, headers)
-        log = base64.b64decode(response.getheader("X-Amz-Log-Result") or "")
+        response = connection.post(lambda_api.invoke_path(function), payload, headers)
+        log = base64.b64decode(response.getheader(lambda_api.LOG_RESULT) or "")
         data = response.read()
-        if code := response.getheader("X-Amz-Function-Error"):
+        if code := response.getheader(lambda_api.FUNCTION_ERROR):
             return Ended(code, data.decode(errors="replace"), log)
         body.write(data)
         body.end()
@@ -254,7 +251,7 @@ class _Connection:
 def _refusal(response: http.client.HTTPResponse) -> str:
     """What AWS's JSON errors say, in one line."""
     data = response.read(limits.ERROR_DOCUMENT)
-    code = (response.getheader("x-amzn-ErrorType") or f"HTTP {response.status}").partition(":")[0]
+    code = (response.getheader(lambda_api.ERROR_TYPE) or f"HTTP {response.status}").partition(":")[0]
     try:
         document = json.loads(data)
         message = document.get("Message") or document.get("message") or data.decode()

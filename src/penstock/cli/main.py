@@ -163,8 +163,13 @@ USAGE = {"dev": "[TARGET] [options]", "serve": "[TARGET] [options]", "invoke": "
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. What argparse itself refuses, and --help, raise SystemExit."""
+    _open_closed_streams()
     try:
-        code = _run(parse(sys.argv[1:] if argv is None else argv))
+        try:
+            code = _run(parse(sys.argv[1:] if argv is None else argv))
+        except SystemExit:
+            sys.stdout.flush()  # here, where a broken pipe is understood, not at the interpreter's end
+            raise
         sys.stdout.flush()
         return code
     except CommandError as error:
@@ -182,6 +187,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(
             f"unexpected {type(error).__name__}: {told} (a fault of ours; PENSTOCK_DEBUG=1 shows where)", 1
         )
+
+
+def _open_closed_streams() -> None:
+    """Started with `>&-` or `2>&-` there is no stream at all, and the next socket would take its number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w"))  # noqa: SIM115
 
 
 def _run(options: dict[str, Any]) -> int:

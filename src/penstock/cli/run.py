@@ -79,8 +79,10 @@ class Platform:
         lambda_api = LambdaApi(service, self._registry, command.allow_host)
         try:
             await service.start()
-            gateway_url = await self._listen(gateway, command.host, command.port, "--port")
-            lambda_url = await self._listen(lambda_api, command.host, command.lambda_port, "--lambda-port")
+            # The name may mean two addresses, of which port 0 would give each its own port.
+            host = "127.0.0.1" if command.host == "localhost" else command.host
+            gateway_url = await self._listen(gateway, host, command.port, "--port")
+            lambda_url = await self._listen(lambda_api, host, command.lambda_port, "--lambda-port")
             self._output.listening(Listening(gateway_url, lambda_url, sources, python, self._registry.region))
             for note in notes:
                 self._output.note(note)

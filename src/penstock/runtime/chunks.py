@@ -124,23 +124,24 @@ def iterate(body: Any) -> Any:
     """
     if isinstance(body, Reader):
         body = body.chunks()
-    elif callable(getattr(body, "read", None)):
+    elif _has(body, "read"):
         return _Pieces(body)
-    return body if hasattr(body, "close") and hasattr(body, "__iter__") else _Closeable(body)
+    return body if _has(body, "close") and _has(body, "__iter__") else _Closeable(body)
 
 
 def aiterate(body: Any) -> Any:
     """An async iterator over the chunks of a body, with `aclose()`, which may be called twice."""
     if isinstance(body, AsyncReader):
         body = body.chunks()
-    elif callable(getattr(body, "read", None)):
+    elif _has(body, "read"):
         return _AsyncPieces(body)
-    iterator = body.__aiter__() if hasattr(body, "__aiter__") else body
-    return (
-        iterator
-        if hasattr(iterator, "aclose") and hasattr(iterator, "__aiter__")
-        else _AsyncCloseable(iterator)
-    )
+    if _has(body, "__aiter__"):
+        body = body.__aiter__()
+    return body if _has(body, "aclose") and _has(body, "__aiter__") else _AsyncCloseable(body)
+
+
+def _has(body: object, method: str) -> bool:
+    return callable(getattr(body, method, None))
 
 
 class _Closeable:
@@ -158,9 +159,8 @@ class _Closeable:
         return next(self._iterator)
 
     def close(self) -> None:
-        close = getattr(self._iterator, "close", None)
-        if close is not None:
-            close()
+        if _has(self._iterator, "close"):
+            self._iterator.close()
 
 
 class _AsyncCloseable:
@@ -178,9 +178,8 @@ class _AsyncCloseable:
         return await self._iterator.__anext__()
 
     async def aclose(self) -> None:
-        aclose = getattr(self._iterator, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        if _has(self._iterator, "aclose"):
+            await self._iterator.aclose()
 
 
 class _Pieces:
@@ -190,8 +189,7 @@ class _Pieces:
 
     def __init__(self, file: Any) -> None:
         self._file = file
-        read1 = getattr(file, "read1", None)
-        self._read = read1 if callable(read1) else file.read
+        self._read = file.read1 if _has(file, "read1") else file.read
 
     def __iter__(self) -> "_Pieces":
         return self
@@ -205,9 +203,8 @@ class _Pieces:
 
     def close(self) -> None:
         file, self._file = self._file, None
-        close = getattr(file, "close", None)
-        if close is not None:
-            close()
+        if _has(file, "close"):
+            file.close()
 
 
 class _AsyncPieces:
@@ -241,8 +238,7 @@ def _check_piece(piece: object) -> None:
     if isinstance(piece, str | bytes | bytearray | memoryview):
         return
     if hasattr(type(piece), "__await__"):
-        close = getattr(piece, "close", None)
-        if close is not None:
-            close()  # else Python warns that it was never awaited
+        if _has(piece, "close"):
+            piece.close()  # type: ignore[attr-defined]  # else Python warns that it was never awaited
         raise marshal_error("read() of the body has to be awaited, but is not an `async def`")
     raise marshal_error(f"read() of the body gave {type(piece).__name__}, expected str or bytes")

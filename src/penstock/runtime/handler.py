@@ -5,12 +5,14 @@ Source: awslambdaric, bootstrap.py (_get_handler). A module in a folder is `fold
 
 import sys
 from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import errors
+from . import errors, lazyio
 from .errors import RuntimeFault
+
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
 
 
 def load(name: str, root: str) -> Callable[..., Any]:
@@ -89,7 +91,7 @@ class _Finder:
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    ) -> "ModuleSpec | None":
         if name != self._name:
             return None
         for finder in sys.meta_path:
@@ -108,19 +110,17 @@ class _Loader:
     def __init__(self, genuine: Any) -> None:
         self._genuine = genuine
 
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        from . import lazyio
-
+    def create_module(self, spec: "ModuleSpec") -> ModuleType:
         spec.loader = self._genuine
         module = self._genuine.create_module(spec) or ModuleType(spec.name)
         lazyio.install(vars(module))
         return module
 
-    def exec_module(self, module: ModuleType) -> None:
-        self._genuine.exec_module(module)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._genuine, name)
 
 
-def _mentions_io(spec: ModuleSpec) -> bool:
+def _mentions_io(spec: "ModuleSpec") -> bool:
     """Whether the module may import `io`: most do not, and are left entirely as they are."""
     origin, loader = spec.origin or "", spec.loader
     if not origin.endswith((".py", ".pyc")) or not hasattr(loader, "create_module"):

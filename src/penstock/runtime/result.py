@@ -13,7 +13,7 @@ AWS has announced streaming for Python (https://github.com/aws/aws-lambda-roadma
 form of it; when it does, it is added here.
 """
 
-import base64
+import binascii
 import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -152,7 +152,11 @@ def _with_text_body(result: Mapping[str, Any], body: object) -> Any:
         try:
             return {**result, "body": payload.decode()}
         except UnicodeDecodeError:
-            return {**result, "body": base64.b64encode(payload).decode(), "isBase64Encoded": True}
+            return {
+                **result,
+                "body": binascii.b2a_base64(payload, newline=False).decode(),
+                "isBase64Encoded": True,
+            }
     return result if isinstance(result, dict) else dict(result)
 
 

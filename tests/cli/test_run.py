@@ -1,0 +1,191 @@
+"""`penstock dev` and `serve` as processes: what they say first, and how they stop."""
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from penstock.cli import run, settings, target
+from penstock.cli.project import Project
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ENVIRON = {
+    name: value for name, value in os.environ.items() if not name.startswith(("PENSTOCK_", "AWS_", "PYTHON"))
+}
+
+SLOW = """
+import time
+
+def handler(event, context):
+    yield "first\\n"
+    time.sleep(60)
+    yield "second\\n"
+"""
+
+
+class Running:
+    """`penstock COMMAND …` on free ports, its stderr line by line."""
+
+    def __init__(self, *arguments, cwd):
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "penstock", *arguments, "--port", "0", "--lambda-port", "0"],
+            cwd=cwd,
+            env=ENVIRON,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.process.kill()
+        self.process.wait()
+        self.process.stderr.close()
+
+    def line_with(self, text):
+        for line in self.process.stderr:
+            if text in line:
+                return line.rstrip("\n")
+        raise AssertionError(f"it ended without saying {text!r}")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def ended(self):
+        """Exit code, and what it still had to say."""
+        rest = self.process.stderr.read()
+        return self.process.wait(30), rest
+
+
+@pytest.fixture
+def running(tmp_path):
+    opened = []
+
+    def running(*arguments, source=SLOW):
+        (tmp_path / "app.py").write_text(source)
+        opened.append(Running(*arguments, cwd=tmp_path))
+        return opened[-1]
+
+    yield running
+    for each in opened:
+        each.__exit__()
+
+
+def open_stream(url):
+    """A response of which the first line is read."""
+    response = urllib.request.urlopen(url, timeout=30)
+    assert response.readline() == b"first\n"
+    return response
+
+
+def test_dev_says_within_a_second_what_to_paste(running):
+    dev = running("dev", "app.py")
+    url = dev.line_with("curl -N ").removeprefix("curl -N ")
+    assert time.monotonic() - dev.started < 1.0 + 1.0  # a second, and one for a busy machine
+    with open_stream(url):
+        pass
+    assert dev.line_with("client left").split()[1:4] == ["GET", "/", "→"]
+    dev.signal(signal.SIGINT)
+    code, rest = dev.ended()
+    assert code == 0
+    assert rest.splitlines()[-1].startswith("penstock: stopping: ")
+
+
+def test_a_second_ctrl_c_stops_at_once(running):
+    dev = running("dev", "app.py", "--drain", "50")
+    url = dev.line_with("curl -N ").removeprefix("curl -N ")
+    with open_stream(url):
+        dev.signal(signal.SIGINT)
+        dev.line_with("stopping: running responses have 50 s to end; Ctrl-C again stops at once")
+        dev.signal(signal.SIGINT)
+        code, rest = dev.ended()
+    assert code == 130
+    assert "service stopped" in rest
+
+
+def test_a_response_may_end_while_it_drains(running, tmp_path):
+    source = SLOW.replace("time.sleep(60)", "while not os.path.exists('go'): time.sleep(0.01)")
+    serve = running("serve", "app.py", source="import os\n" + source)
+    url = serve.line_with('"listening"').split('"gateway": "')[1].split('"')[0]
+    with open_stream(url) as response:
+        serve.signal(signal.SIGTERM)
+        serve.line_with("stopping")
+        (tmp_path / "go").touch()
+        assert response.read() == b"second\n"
+    code, rest = serve.ended()
+    assert code == 0
+    assert '"ending": "done"' in rest
+
+
+def test_a_port_in_use(running):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [sys.executable, "-m", "penstock", "dev", str(EXAMPLES), "--port", str(port)],
+            env=ENVIRON,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        f"penstock: port {port} is in use on 127.0.0.1: choose another with --port (0: any free one), or see "
+    )
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (errno.EACCES, "not allowed to listen on port 80: choose one above 1023 with --port"),
+        (errno.EADDRNOTAVAIL, "cannot listen on ::1, port 80: Cannot assign requested address"),
+    ],
+)
+def test_other_ways_not_to_listen(number, said):
+    assert str(run._cannot_listen(OSError(number, "asyncio's own words"), "::1", 80, "--port")) == said
+
+
+def test_urls_of_ipv6():
+    assert run._url("::1", 3000) == "http://[::1]:3000"
+
+
+def functions(command, *, environ, **options):
+    chosen = settings.resolve(options, {}, Project(Path("pyproject.toml"), {}))
+    found = target.resolve(str(EXAMPLES / "seed.py"), Path())
+    return run._functions(command, found, chosen, "python", environ)
+
+
+def test_dev_passes_the_shell_s_environment_on_but_ours():
+    environ = {"PATH": "/bin", "SECRET": "s", "PENSTOCK_PORT": "1"}
+    (function,) = functions("dev", environ=environ, env=["STAGE=dev"])
+    assert function.environment == {"PATH": "/bin", "SECRET": "s", "STAGE": "dev"}
+
+
+def test_serve_passes_what_is_declared():
+    environ = {"PATH": "/bin", "SECRET": "s", "TZ": "UTC", "PENSTOCK_PORT": "1"}
+    (function,) = functions("serve", environ=environ, env=["STAGE=live"])
+    assert function.environment == {"PATH": "/bin", "TZ": "UTC", "STAGE": "live"}
+
+
+def test_settings_reach_the_functions():
+    (function,) = functions("dev", environ={}, timeout="3", memory="256", idle_timeout="0")
+    assert (function.name, function.handler, function.root) == ("seed", "seed.lambda_handler", str(EXAMPLES))
+    assert (function.timeout, function.memory_mb, function.idle_timeout) == (3.0, 256, None)
+    (function,) = functions("dev", environ={}, idle_timeout="2.5")
+    assert function.idle_timeout == 2.5
+
+
+def test_more_time_than_aws_gives_is_remarked_upon():
+    chosen = settings.resolve({"timeout": "901"}, {}, Project(Path("pyproject.toml"), {}))
+    assert run._warnings(chosen) == ["--timeout 901: AWS allows 900 s at most"]

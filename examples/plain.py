@@ -12,8 +12,9 @@ import json
 
 
 def lambda_handler(event, context):
+    path = event.get("path") or event.get("rawPath") or "/"  # event formats 1.0 and 2.0
     return {
         "statusCode": 200,
         "headers": {"Content-Type": "application/json"},
-        "body": json.dumps({"hello": (event.get("path") or event["rawPath"]).strip("/") or "you"}) + "\n",
+        "body": json.dumps({"hello": path.strip("/") or "you"}) + "\n",
     }

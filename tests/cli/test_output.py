@@ -135,6 +135,15 @@ Ctrl-C to stop.
     )
 
 
+def test_settings_that_are_not_on_the_command_line_are_named():
+    listening = Listening(
+        "http://g", "http://l", [("seed", "seed.py")], "python", "us-east-1", [("port = 80", "PENSTOCK_PORT")]
+    )
+    assert "\n  Python      python\n  Settings    port = 80, from PENSTOCK_PORT\n\n" in startup_text(
+        listening
+    )
+
+
 def test_the_start_of_several_functions_names_one_that_curl_can_reach():
     functions = [("a", "a.py"), ("long", "long.py")]
     text = startup_text(Listening("http://[::1]:1", "http://[::1]:2", functions, "python", "us-east-1"))

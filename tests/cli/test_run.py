@@ -102,6 +102,17 @@ def test_dev_says_within_a_second_what_to_paste(running):
     assert rest.splitlines()[-1].startswith("penstock: stopping: ")
 
 
+def test_the_boto3_snippet_works_as_it_is_pasted(running):
+    dev = running("dev", "app.py", source="def handler(event, context):\n    yield b'first'\n")
+    dev.line_with("or with boto3:")
+    lines = iter(dev.process.stderr.readline, "Ctrl-C to stop.\n")
+    done = subprocess.run(
+        [sys.executable, "-"], input="".join(lines), capture_output=True, text=True, env=ENVIRON, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "{'PayloadChunk': {'Payload': b'first'}}\n{'InvokeComplete': {}}\n"
+
+
 def test_a_second_ctrl_c_stops_at_once(running):
     dev = running("dev", "app.py", "--drain", "50")
     url = dev.line_with("curl -N ").removeprefix("curl -N ")

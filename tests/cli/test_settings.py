@@ -45,6 +45,16 @@ def test_a_flag_goes_over_a_variable_and_a_variable_over_the_file():
     }
 
 
+def test_values_from_elsewhere_than_flags_are_named_without_secrets():
+    table = {"env": {"KEY": "secret"}, "timeout": 30}
+    settings = chosen("--port", "1", environ={"PENSTOCK_DRAIN": "2"}, table=table)
+    assert settings.not_flags() == [
+        ("drain = 2", "PENSTOCK_DRAIN"),
+        ("timeout = 30", "shop/pyproject.toml [tool.penstock] timeout"),
+        ("env = KEY", "shop/pyproject.toml [tool.penstock] env"),
+    ]
+
+
 def test_every_kind_of_value_from_every_place():
     from_flags = chosen("--verbose", "--event-format", "2.0", "--timeout", "0.5", "--allow-host", "a",
                         "--allow-host", "b", "--python", "python3")  # fmt: skip

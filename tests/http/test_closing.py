@@ -11,7 +11,7 @@ import pytest
 from http_kit import App, Taped, serving
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
-PAYLOAD = b"x" * 300_000  # more than a socket takes at once
+PAYLOAD = b"x" * 12_000_000  # more than the sockets take at once
 
 
 def breaking(length: int | None = None) -> Callable[[Taped], None]:
@@ -32,7 +32,7 @@ def read_whole(port: int) -> bytes:
         connection.close()
 
 
-@pytest.mark.parametrize("length", [None, 10**6], ids=["chunked", "counted"])
+@pytest.mark.parametrize("length", [None, 10**8], ids=["chunked", "counted"])
 def test_broken_body_is_incomplete_and_what_was_written_arrives(run: Run, length: int | None) -> None:
     async def test() -> None:
         async with serving(App(end=breaking(length))) as (server, _):
@@ -85,7 +85,7 @@ def test_a_broken_connection_takes_no_further_request(run: Run) -> None:
 def test_a_client_that_reads_nothing_is_reset_in_the_end(run: Run, version: str) -> None:
     def answer(taped: Taped) -> None:
         taped.writer.start(200, [])
-        for _ in range(100):
+        for _ in range(3):
             taped.writer.data([PAYLOAD])
         taped.writer.abort()
 

@@ -22,9 +22,10 @@ class Listening:
 
     gateway: str  # URL without a slash at its end
     lambda_api: str
-    functions: Sequence[tuple[str, str]]  # name, and the file it is in
+    functions: Sequence[tuple[str, str]]  # name, and where its handler is
     python: str
     region: str
+    settings: Sequence[tuple[str, str]] = ()  # those not given as flags: "port = 80", and where it was found
 
 
 class Output(Protocol):
@@ -159,6 +160,9 @@ def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
         f"  {escape(name):{width}}  {listening.gateway}/lambda-url/{name}/  from {escape(source)}"
         for name, source in listening.functions
     )
+    settings = "".join(
+        f"  Settings    {escape(value)}, from {escape(where)}\n" for value, where in listening.settings
+    )
     several = "" if len(names) == 1 else " (a list of the functions)"
     # The snippet begins at the left edge and ends with an empty line, for a Python prompt's sake.
     return f"""\
@@ -169,7 +173,7 @@ def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
   Gateway     {bold(listening.gateway + "/")}{several}
   Lambda API  {listening.lambda_api}
   Python      {escape(listening.python)}
-
+{settings}
 {bold("See it stream")}, with curl:
 
 curl -N {url}

@@ -6,7 +6,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,8 @@ def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
     drain = chosen.command.drain
     platform = Platform(registry, chosen, output, DRAIN[command] if drain is None else drain)
     notes = [*found.notes, *_warnings(chosen)]
-    sources = [(each.name, str(each.source)) for each in found.functions]
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(platform.run(sources, python, notes))
+        return runner.run(platform.run(found.functions, python, notes))
 
 
 class Platform:
@@ -67,14 +66,14 @@ class Platform:
         self._servers: list[Server] = []
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
-    async def run(self, sources: list[tuple[str, str]], python: str, notes: list[str]) -> int:
+    async def run(self, functions: Sequence[target.Found], python: str, notes: list[str]) -> int:
         """Serve until a signal comes; the exit code."""
         command, gateway_config = self._chosen.command, self._chosen.gateway
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         service = Service(self._registry, self._chosen.service, self._output.log)
-        routes = Routes([name for name, _ in sources], gateway_config.event_format)
+        routes = Routes([each.name for each in functions], gateway_config.event_format)
         gateway = Gateway(service, routes, gateway_config, self._output.request)
         lambda_api = LambdaApi(service, self._registry, command.allow_host)
         try:
@@ -83,7 +82,16 @@ class Platform:
             host = "127.0.0.1" if command.host == "localhost" else command.host
             gateway_url = await self._listen(gateway, host, command.port, "--port")
             lambda_url = await self._listen(lambda_api, host, command.lambda_port, "--lambda-port")
-            self._output.listening(Listening(gateway_url, lambda_url, sources, python, self._registry.region))
+            self._output.listening(
+                Listening(
+                    gateway=gateway_url,
+                    lambda_api=lambda_url,
+                    functions=[(each.name, f"{each.source}:{each.bound_name}") for each in functions],
+                    python=python,
+                    region=self._registry.region,
+                    settings=self._chosen.not_flags(),
+                )
+            )
             for note in notes:
                 self._output.note(note)
             code = await self._drained(await self._signals.get(), service)

@@ -42,7 +42,7 @@ class CommandConfig:
         metadata={"help": "seconds running responses may go on when it is told to stop (dev 5, serve 30)"},
     )
     verbose: bool = field(
-        default=False, metadata={"help": "also log AWS's START, END and REPORT lines of each invocation"}
+        default=False, metadata={"help": "in dev, also log AWS's START, END and REPORT lines"}
     )
 
 
@@ -110,6 +110,25 @@ class Settings:
     gateway: GatewayConfig
     service: ServiceConfig
     sources: Mapping[str, str]
+
+    def not_flags(self) -> list[tuple[str, str]]:
+        """Those that a person may have forgotten, not seeing them on the command line: value and source."""
+        values = {
+            item.name: getattr(config, item.name)
+            for config in (self.command, self.functions, self.gateway, self.service)
+            for item in fields(config)
+        }
+        return [
+            (f"{name.replace('_', '-')} = {_shown(values[name])}", source)
+            for name, source in self.sources.items()
+            if not source.startswith("--")
+        ]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(part.partition("=")[0] for part in value)  # of variables the names: no secrets
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

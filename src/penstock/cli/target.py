@@ -40,6 +40,10 @@ class Found:
     root: Path  # the folder its module is imported from
     source: Path  # the file, as a person would name it
 
+    @property
+    def bound_name(self) -> str:
+        return self.handler.rpartition(".")[2]
+
 
 @dataclass(frozen=True, slots=True)
 class Target:

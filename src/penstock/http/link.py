@@ -42,7 +42,7 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=self._config.high_water, low=self._config.low_water)
+        self._set_limits()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._state = State.CLOSING
@@ -73,19 +73,31 @@ class Link(asyncio.Protocol):
         elif self._out:
             self._out += parts
             self._flush()
-        elif not self._transport.is_closing():
-            if len(parts) == 1:
-                self._transport.write(parts[0])
-            else:
-                self._transport.writelines(parts)
+        else:
+            self._send(parts)
 
     def _flush(self) -> None:
         out = self._out
         if out:
             self._out = []
             self._out_size = 0
-            if not self._transport.is_closing():
-                self._transport.writelines(out)
+            self._send(out)
+
+    def _send(self, parts: list[Slice]) -> None:
+        transport = self._transport
+        if transport.is_closing():
+            return
+        if len(parts) == 1:
+            transport.write(parts[0])
+            return
+        transport.writelines(parts)
+        if not self._write_paused and transport.get_write_buffer_size() > self._config.high_water:
+            # Before CPython 3.12.9 and 3.13.2 writelines never pauses the protocol; setting the limits does.
+            # https://github.com/python/cpython/issues/127655
+            self._set_limits()
+
+    def _set_limits(self) -> None:
+        self._transport.set_write_buffer_limits(high=self._config.high_water, low=self._config.low_water)
 
     # -- reading --
 

@@ -17,6 +17,7 @@ _HOST = re.compile(
     rb"(?:[A-Za-z0-9\-._~%!$&'()*+,;=]*|\[[0-9A-Fa-f:.]+(?:%25[A-Za-z0-9\-._~]+)?\])(?::[0-9]{0,5})?"
 )
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
+_HIGH_AS_X = bytes(range(0x80)) + b"x" * 0x80
 _SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
 
 
@@ -108,6 +109,9 @@ class HeadParser:
         if parser is None:
             parser = httptools.HttpRequestParser(self._headers)
         self._parser = None
+        if not line.isascii():
+            # Programs such as curl send é in a path as it was typed. llhttp refuses that.
+            head = line.translate(_HIGH_AS_X) + head[len(line) :]
         try:
             parser.feed_data(head)
         except httptools.HttpParserUpgrade:

@@ -8,6 +8,7 @@ import pytest
 
 from penstock.cli.output import (
     JsonLines,
+    Lines,
     Listening,
     Readable,
     duration,
@@ -59,7 +60,7 @@ def told():
 
     def told(item, **options):
         stream = io.StringIO()
-        output = Readable(stream, local_time=time.gmtime, **options)
+        output = Readable(Lines(stream), local_time=time.gmtime, **options)
         (output.request if isinstance(item, RequestRecord) else output.log)(item)
         return stream.getvalue()
 
@@ -162,7 +163,7 @@ def test_the_boto3_snippet_is_python():
 def logged():
     def logged(act):
         stream = io.StringIO()
-        act(JsonLines(stream, clock=lambda: NOON + 0.25))
+        act(JsonLines(Lines(stream), clock=lambda: NOON + 0.25))
         return [json.loads(line) for line in stream.getvalue().splitlines()]
 
     return logged
@@ -222,8 +223,8 @@ def test_a_log_that_nobody_reads_stops_nothing():
         def write(self, text):
             raise BrokenPipeError
 
-    Readable(Gone()).request(DONE)
-    JsonLines(Gone()).request(DONE)
+    Readable(Lines(Gone())).request(DONE)
+    JsonLines(Lines(Gone())).request(DONE)
 
 
 @pytest.mark.parametrize(
@@ -269,3 +270,27 @@ def test_colour_is_for_terminals_whose_user_wants_it():
     assert wants_colour(Terminal(), "")
     assert not wants_colour(Terminal(), "1")
     assert not wants_colour(io.StringIO(), None)
+
+
+def test_lines_of_one_turn_leave_in_one_write():
+    class Writes(io.StringIO):
+        def __init__(self):
+            super().__init__()
+            self.writes = []
+
+        def write(self, text):
+            self.writes.append(text)
+            return len(text)
+
+    stream, later = Writes(), []
+    lines = Lines(stream, later.append)
+    lines.write("one")
+    lines.write("two")
+    assert stream.writes == []
+    assert len(later) == 1
+    later.pop()()
+    assert stream.writes == ["one\ntwo\n"]
+    lines.write("three")
+    lines.flush()
+    later.pop()()
+    assert stream.writes == ["one\ntwo\n", "three\n"]

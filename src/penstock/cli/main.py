@@ -39,8 +39,9 @@ and the current folder if left out. Handlers are found without running code.
 """
 
 SETTINGS_HELP = """\
-Every option is also a variable (--idle-timeout: PENSTOCK_IDLE_TIMEOUT) and a
-key of [tool.penstock] in the pyproject.toml beside TARGET (idle-timeout = 30).
+Every option but --env is also a variable (--idle-timeout:
+PENSTOCK_IDLE_TIMEOUT), and each is a key of [tool.penstock] in the
+pyproject.toml beside TARGET (idle-timeout = 30).
 An option goes over a variable, and a variable over the file.
 """
 

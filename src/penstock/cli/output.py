@@ -8,8 +8,8 @@ are escaped.
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Protocol, TextIO
 
 from penstock.gateway.record import RequestRecord
@@ -42,18 +42,46 @@ class Output(Protocol):
         """Anything else a person should know."""
 
 
+class Lines:
+    """Writes whole lines to a stream; with `later`, those of one turn of the event loop in one write."""
+
+    def __init__(self, stream: TextIO, later: Callable[[Callable[[], None]], object] | None = None) -> None:
+        self._stream = stream
+        self._later = later
+        self._held: list[str] = []
+
+    def write(self, text: str) -> None:
+        self._held.append(text)
+        if self._later is None:
+            self.flush()
+        elif len(self._held) == 1:
+            self._later(self.flush)
+
+    def flush(self) -> None:
+        if not self._held:
+            return
+        text = "\n".join(self._held) + "\n"
+        self._held.clear()
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except (OSError, ValueError):
+            # Nobody reads the log any more (a closed pipe, a full disk). Requests are still worth serving.
+            pass
+
+
 class Readable:
     """Lines for a person at a terminal."""
 
     def __init__(
         self,
-        stream: TextIO,
+        lines: Lines,
         *,
         colour: bool = False,
         verbose: bool = False,
         local_time: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:
-        self._stream = stream
+        self._write = lines.write
         self._verbose = verbose
         self._local_time = local_time
         self._colour = colour
@@ -92,9 +120,6 @@ class Readable:
     def note(self, text: str) -> None:
         self._write(f"{self._dim('penstock:')} {escape(text)}")
 
-    def _write(self, text: str) -> None:
-        _write_line(self._stream, text)
-
     def _paint(self, code: str, text: str) -> str:
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and text else text
 
@@ -114,8 +139,8 @@ class Readable:
 class JsonLines:
     """One JSON object a line: `event` says which kind it is, `time` when it was."""
 
-    def __init__(self, stream: TextIO, *, clock: Callable[[], float] = time.time) -> None:
-        self._stream = stream
+    def __init__(self, lines: Lines, *, clock: Callable[[], float] = time.time) -> None:
+        self._lines = lines
         self._clock = clock
 
     def listening(self, listening: Listening) -> None:
@@ -132,8 +157,7 @@ class JsonLines:
         )
 
     def request(self, record: RequestRecord) -> None:
-        members = {_camel(name): value for name, value in asdict(record).items()}
-        self._write("request", members.pop("time"), members)
+        self._write("request", record.time, {key: getattr(record, name) for name, key in _REQUEST_KEYS})
 
     def log(self, line: LogLine) -> None:
         members: dict[str, object] = {"function": line.function, "requestId": line.request_id}
@@ -145,8 +169,9 @@ class JsonLines:
         self._write("note", self._clock(), {"message": text})
 
     def _write(self, event: str, now: float, members: dict[str, object]) -> None:
-        when = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        _write_line(self._stream, json.dumps({"event": event, "time": when, **members}))
+        second = int(now)
+        when = f"{_iso(second)}.{int((now - second) * 1000):03d}Z"
+        self._lines.write(json.dumps({"event": event, "time": when, **members}))
 
 
 def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
@@ -246,10 +271,9 @@ def _camel(name: str) -> str:
     return first + "".join(part.capitalize() for part in rest)
 
 
-def _write_line(stream: TextIO, text: str) -> None:
-    try:
-        stream.write(text + "\n")
-        stream.flush()
-    except (OSError, ValueError):
-        # Nobody reads the log any more (a closed pipe, a full disk). Requests are still worth serving.
-        pass
+@lru_cache(maxsize=4)
+def _iso(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+_REQUEST_KEYS = [(each.name, _camel(each.name)) for each in fields(RequestRecord) if each.name != "time"]

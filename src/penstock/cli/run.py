@@ -1,6 +1,7 @@
 """`penstock dev` and `penstock serve`: the service and the gateway, joined and run until told to stop."""
 
 import asyncio
+import ctypes
 import errno
 import os
 import resource
@@ -15,6 +16,8 @@ from penstock.gateway.routes import Routes
 from penstock.http.config import Config as HttpConfig
 from penstock.http.exchange import Application
 from penstock.http.server import Server
+from penstock.protocol.limits import MIB
+from penstock.service import variables
 from penstock.service.backends import SpawnerError
 from penstock.service.lambda_api import LambdaApi
 from penstock.service.registry import Function, Registry
@@ -22,14 +25,14 @@ from penstock.service.service import Service
 
 from . import settings, target
 from .errors import CommandError, SettingError
-from .output import JsonLines, Listening, Output, Readable, wants_colour
+from .output import JsonLines, Lines, Listening, Output, Readable, wants_colour
 from .project import read_project
 
 DRAIN = {"dev": 5.0, "serve": 30.0}
 FLUSH = 0.5  # seconds that what was made has at least to reach its reader
 
-# What functions see of the surroundings under `serve`; all else is declared.
-SERVE_ENVIRONMENT = ("PATH", "HOME", "LANG", "TZ")
+_M_TRIM_THRESHOLD = -1  # malloc.h
+_M_MMAP_THRESHOLD = -3
 
 
 def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
@@ -41,18 +44,23 @@ def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
     registry = Registry(
         _functions(command, found, chosen, python, environ), environ.get("AWS_REGION") or "us-east-1"
     )
+    lines = Lines(sys.stderr, lambda flush: asyncio.get_running_loop().call_soon(flush))
     output: Output
     if command == "dev":
         colour = wants_colour(sys.stderr, environ.get("NO_COLOR"))
-        output = Readable(sys.stderr, colour=colour, verbose=chosen.command.verbose)
+        output = Readable(lines, colour=colour, verbose=chosen.command.verbose)
     else:
-        output = JsonLines(sys.stderr)
+        output = JsonLines(lines)
     _raise_open_files()
     drain = chosen.command.drain
     platform = Platform(registry, chosen, output, DRAIN[command] if drain is None else drain)
     notes = [*found.notes, *_warnings(chosen)]
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(platform.run(found.functions, python, notes))
+    _keep_memory()
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(platform.run(found.functions, python, notes))
+    finally:
+        lines.flush()
 
 
 class Platform:
@@ -174,10 +182,7 @@ def _functions(
     python: str,
     environ: Mapping[str, str],
 ) -> list[Function]:
-    if command == "dev":
-        seen = {name: value for name, value in environ.items() if not name.startswith("PENSTOCK_")}
-    else:
-        seen = {name: environ[name] for name in SERVE_ENVIRONMENT if name in environ}
+    seen = variables.from_shell(environ) if command == "dev" else variables.from_host(environ)
     seen |= settings.function_environment(chosen.functions, environ)
     return [
         Function(
@@ -216,6 +221,16 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
         pass  # macOS says "unlimited" and means less; what we have will have to do
+
+
+def _keep_memory() -> None:
+    """Tell glibc to keep what it has: each read of a large stream would be mapped and unmapped anew."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_THRESHOLD, 64 * MIB)
+        mallopt(_M_TRIM_THRESHOLD, 128 * MIB)
+    except (OSError, AttributeError):
+        pass  # not glibc
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

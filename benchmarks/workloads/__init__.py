@@ -1,0 +1,14 @@
+"""The workloads, in order. Each says in its docstring what it measures and how; the report quotes it."""
+
+from . import w1_small, w2_lines, w3_bulk, w4_first_byte, w5_streams, w6_cold, w7_slow_reader
+from .base import Workload
+
+ALL: tuple[Workload, ...] = (
+    w1_small.WORKLOAD,
+    w2_lines.WORKLOAD,
+    w3_bulk.WORKLOAD,
+    w4_first_byte.WORKLOAD,
+    w5_streams.WORKLOAD,
+    w6_cold.WORKLOAD,
+    w7_slow_reader.WORKLOAD,
+)

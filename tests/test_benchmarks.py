@@ -1,0 +1,93 @@
+"""The benchmarks still run, and their arithmetic is right."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def load_module(name: str) -> ModuleType:
+    """A module of the benchmarks, which are scripts and no package."""
+    spec = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+figures = load_module("figures")
+load = load_module("load")
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(50, 50), (99, 99), (100, 100), (0, 1), (99.5, 100), (0.1, 1)]
+)
+def test_a_percentile_is_one_of_the_samples(percent, expected):
+    assert figures.percentile(list(range(100, 0, -1)), percent) == expected
+
+
+def test_percentiles_of_nothing_are_an_error():
+    with pytest.raises(ValueError, match="no samples"):
+        figures.percentile([], 50)
+
+
+def test_a_summary_is_the_median_between_its_extremes():
+    assert figures.summary([3, 1, 10]) == figures.Summary(n=3, min=1, median=3, max=10)
+
+
+def test_a_ratio_is_of_the_medians_and_its_range_of_the_pairs():
+    assert figures.ratio([10, 20, 60], [10, 5, 20]) == figures.Summary(n=3, min=1, median=2, max=4)
+
+
+def test_there_is_no_ratio_to_zero():
+    assert figures.ratio([1, 2], [1, 0]) is None
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 7, 100])
+def test_chunks_are_counted_however_reads_cut_them(step):
+    body = b"5\r\nhello\r\n10\r\n0123456789abcde\n\r\n0\r\n\r\n"
+    counter = load.ChunkCounter()
+    for start in range(0, len(body), step):
+        read = body[start : start + step]
+        counter.feed(read, 0, len(read))
+    assert (counter.payload, counter.chunks, counter.done) == (21, 2, True)
+
+
+def test_a_head_that_is_not_200_is_an_error():
+    assert load.check_head(b"HTTP/1.1 200 OK\r\nA: b\r\n") == 0
+    assert load.check_head(b"HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody") == 25
+    with pytest.raises(load.LoadError, match="502"):
+        load.check_head(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_one_workload_from_start_to_report(tmp_path):
+    out = tmp_path / "out.json"
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--only", "W4", "--rounds", "1"]
+    done = subprocess.run(
+        [*command, "--systems", "Penstock", "--out", str(out)], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    results = json.loads(out.read_text())
+    (workload,) = results["workloads"]
+    (measured,) = workload["rounds"]["Penstock"]
+    assert measured["samples"] == 30
+    assert 0 < measured["values"]["p50"] <= measured["values"]["max"]
+    assert set(workload["memory"]["Penstock"]) == {"service", "spawner", "environment"}
+    report = out.with_suffix(".md").read_text()
+    assert "## W4: first byte, warm" in report
+    assert results["machine"]["CPU"] in report
+
+
+def test_an_unknown_workload_is_one_clear_line():
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--only", "W9"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("--only: expected some of W1,W2,W3,W4,W5,W6,W7, got 'W9'")

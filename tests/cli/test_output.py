@@ -17,7 +17,7 @@ from penstock.cli.output import (
     startup_text,
     wants_colour,
 )
-from penstock.gateway.record import RequestRecord
+from penstock.protocol.record import RequestRecord
 from penstock.service.logs import LogLine
 
 NOON = 1_700_049_600.0  # 2023-11-15 12:00 UTC

@@ -712,3 +712,13 @@ def test_random_bytes_over_a_socket_always_end(run: Run) -> None:
         assert not app.errors
 
     run(test())
+
+
+def test_what_is_refused_without_the_application_is_told():
+    told = []
+    connection, wire, _ = wired(App(), on_refused=lambda status, message: told.append((status, message)))
+    connection.data_received(b"GET / HTTP/1.1\r\n\r\n")
+    assert wire.sent.startswith(b"HTTP/1.1 400 ")
+    (refused,) = told
+    assert refused[0] == 400
+    assert "Host" in refused[1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Protocol, TextIO
 
-from penstock.gateway.record import RequestRecord
+from penstock.protocol.record import RequestRecord
 from penstock.service.logs import LogLine
 
 
@@ -93,7 +93,7 @@ class Readable:
         when = time.strftime("%H:%M:%S", self._local_time(record.time))
         parts = [
             self._dim(when),
-            f"{escape(record.method)} {escape(record.path)}",
+            f"{escape(record.method)} {escape(record.path)}".rstrip(),
             self._bold(str(record.status)),
         ]
         if record.function:

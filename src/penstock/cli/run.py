@@ -24,7 +24,7 @@ from penstock.service.registry import Function, Registry
 from penstock.service.service import Service
 
 from . import settings, target
-from .errors import CommandError, SettingError
+from .errors import CommandError, SettingError, UsageError
 from .output import JsonLines, Lines, Listening, Output, Readable, wants_colour
 from .project import read_project
 
@@ -37,7 +37,7 @@ _M_MMAP_THRESHOLD = -3
 
 def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
     """Serve until stopped; the exit code. Raises CommandError."""
-    found = target.resolve(flags.pop("target"), Path.cwd())
+    found = target.resolve(flags.pop("target"), _current_folder())
     chosen = settings.resolve(flags, environ, read_project(found.folder))
     _refuse_open_host(chosen)
     python = target.interpreter(chosen.functions.python, found.folder, environ)
@@ -83,7 +83,7 @@ class Platform:
         service = Service(self._registry, self._chosen.service, self._output.log)
         routes = Routes([each.name for each in functions], gateway_config.event_format)
         gateway = Gateway(service, routes, gateway_config, self._output.request)
-        lambda_api = LambdaApi(service, self._registry, command.allow_host)
+        lambda_api = LambdaApi(service, self._registry, self._output.request, command.allow_host)
         try:
             await service.start()
             # The name may mean two addresses, of which port 0 would give each its own port.
@@ -113,7 +113,7 @@ class Platform:
 
     async def _listen(self, application: Application, host: str, port: int, flag: str) -> str:
         """Serve `application`; its URL. Raises CommandError."""
-        config = HttpConfig(on_error=self._application_failed)
+        config = HttpConfig(on_error=self._application_failed, on_refused=self._refused)
         try:
             server = await Server.start(application, host, port, config=config)
         except OSError as error:
@@ -150,10 +150,20 @@ class Platform:
         except TimeoutError:
             pass
 
+    def _refused(self, status: int, message: str) -> None:
+        self._output.note(f"a request was refused before it had a function: {status} {message}")
+
     def _application_failed(self, error: Exception) -> None:
         self._output.note(f"a request failed by a fault of ours: {type(error).__name__}: {error}")
         if os.environ.get("PENSTOCK_DEBUG"):
             sys.excepthook(type(error), error, error.__traceback__)
+
+
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise UsageError(f"the current folder cannot be read: {error.strerror}; go to another") from error
 
 
 def _cannot_listen(error: OSError, host: str, port: int, flag: str) -> CommandError:

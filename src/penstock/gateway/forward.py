@@ -6,14 +6,14 @@ collected and read as API Gateway reads it. When the client leaves, the function
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from penstock.http.exchange import Exchange
 from penstock.http.request import Request
 from penstock.http.writer import Writer
 from penstock.protocol import events, limits
-from penstock.protocol.call import Call, Ending, Head, Invocation, Invoker, Outcome, Slice
+from penstock.protocol.call import Call, Ending, FunctionNotFound, Head, Invocation, Invoker, Outcome, Slice
 from penstock.protocol.events import HttpRequest, rest, url
 from penstock.protocol.events.head import (
     HttpHead,
@@ -24,9 +24,9 @@ from penstock.protocol.events.head import (
     url_result,
 )
 from penstock.protocol.prelude import Decoder, PreludeError
+from penstock.protocol.record import RequestRecord, RequestSink
 
 from .config import Config
-from .record import RequestRecord, RequestSink
 from .routes import Route, Routes
 
 _JSON = [(b"Content-Type", b"application/json")]
@@ -47,7 +47,13 @@ class Gateway:
         route = self.routes.match(path)
         if route is None:
             return NotFound(self, request, writer, path)
-        return Forward(self, request, writer, route, query)
+        forward = Forward(self, request, writer, route, query)
+        length = request.content_length or 0
+        # A client that asks first is told at once. Others read the answer only when they have sent all,
+        # so it waits for what can be waited for.
+        if length > limits.GATEWAY_BODY and (request.expect_continue or length > 10 * limits.GATEWAY_BODY):
+            forward.refuse_announced(length)
+        return forward
 
 
 class NotFound(Exchange):
@@ -72,7 +78,7 @@ class NotFound(Exchange):
             first_byte=None,
             total=0.0,
             chunks=0,
-            bytes=len(body),
+            bytes=self._writer.bytes_sent,
             ending="not found",
             ok=False,
         )
@@ -94,17 +100,22 @@ class Forward(Exchange):
         self._first_byte: float | None = None
         self._status = 0
         self._chunks = 0
-        self._bytes = 0
         self._body: list[memoryview] = []
         self._body_size = 0
         self._invocation: Invocation | None = None
         self._prelude: Decoder | None = None
         self._promised: int | None = None  # the Content-Length the function set for its stream
+        self._overrun = False  # it sent more than that
         self._buffered: list[bytes] | None = None  # the parts of a buffered result
         self._fault = ""  # what is wrong with the response, found here
         self._left = False  # the client is gone
 
     # The request.
+
+    def refuse_announced(self, length: int) -> None:
+        """Refuse a body for its length alone, before it was sent."""
+        self._body_size = length
+        self._refuse_body()
 
     def request_data(self, slices: list[memoryview]) -> None:
         self._body_size += sum(map(len, slices))
@@ -115,10 +126,7 @@ class Forward(Exchange):
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         if self._body_size > limits.GATEWAY_BODY:
-            self._refuse(
-                413,
-                f"a request body may have {limits.GATEWAY_BODY:,} bytes, this one has {self._body_size:,}",
-            )
+            self._refuse_body()
             return
         payload, trace_id = self._event()
         if len(payload) > limits.REQUEST_PAYLOAD:
@@ -128,7 +136,11 @@ class Forward(Exchange):
             )
             return
         self._body.clear()
-        self._invocation = self._gateway.invoker.invoke(Call(self._route.function, payload, trace_id), self)
+        call = Call(self._route.function, payload, trace_id)
+        try:
+            self._invocation = self._gateway.invoker.invoke(call, self)
+        except FunctionNotFound as error:
+            self._refuse(404, str(error))
 
     def _event(self) -> tuple[bytes, str]:
         request, route = self._request, self._route
@@ -165,10 +177,15 @@ class Forward(Exchange):
         self._left = True
         if self._invocation is None:
             self._report(Ending.CANCELLED.word, ok=False, detail="before the request was complete")
-        elif self._gateway.config.on_disconnect == "cancel":
-            self._invocation.cancel()
         else:
-            self._invocation.resume()  # it runs on, and nobody reads
+            self._disconnect(self._invocation)
+
+    def _disconnect(self, invocation: Invocation) -> None:
+        """The client will take no more: the function is stopped, or runs on and nobody reads."""
+        if self._gateway.config.on_disconnect == "cancel":
+            invocation.cancel()
+        else:
+            invocation.resume()
 
     # The response.
 
@@ -181,7 +198,8 @@ class Forward(Exchange):
             self._start(HttpHead(200, [(b"Content-Type", head.content_type.encode("latin-1"))]))
 
     def data(self, slices: Sequence[Slice]) -> None:
-        if self._left or self._fault:
+        if self._writer.ended:
+            self._overrun = self._overrun or (self._promised is not None and any(map(len, slices)))
             return
         if self._buffered is not None:
             self._buffered += map(bytes, slices)
@@ -194,6 +212,11 @@ class Forward(Exchange):
             self._first_byte = time.monotonic()
         self._chunks += len(slices)
         self._writer.data(slices)
+        if self._promised is not None and self._writer.bytes_sent == self._promised:
+            # The client has all it was promised, and may leave: the function goes on by itself.
+            self._writer.end()
+            if self._invocation is not None:
+                self._invocation.resume()
 
     def _read_prelude(self, decoder: Decoder, slices: Sequence[Slice]) -> Sequence[Slice]:
         """Feed the decoder; what is left after the prelude."""
@@ -205,6 +228,8 @@ class Forward(Exchange):
                     self._start(from_prelude(prelude))
             except (PreludeError, InvalidResult) as error:
                 self._reject(str(error))
+                if self._invocation is not None:
+                    self._invocation.cancel()  # it need not go on
                 return []
             if prelude is not None:
                 rest = [decoder.rest] if len(decoder.rest) else []
@@ -216,26 +241,24 @@ class Forward(Exchange):
         self._promised = head.content_length
         self._writer.start(head.status, head.headers, length=head.content_length)
         if self._request.method == "HEAD" or head.status in _NO_BODY:
-            # All the client will ever get: the function is told as if it had left.
+            # All the client will ever get: as if it had left.
+            self._promised = None
             self._writer.end()
-            self._cancel()
+            if self._invocation is not None:
+                self._disconnect(self._invocation)
 
     def _reject(self, fault: str) -> None:
-        """The response cannot be sent: 502 instead, and the function need not go on."""
+        """The response cannot be sent: 502 instead."""
         self._fault = fault
-        self._prelude = None
         self._answer(*gateway_error(502, self._flavour))
-        self._cancel()
-
-    def _cancel(self) -> None:
-        if self._invocation is not None:
-            self._invocation.cancel()
 
     def end(self, outcome: Outcome) -> None:
         detail = self._fault
         ok = outcome.ok
         if self._left or self._writer.ended:
-            pass  # all that can be said to the client was said
+            # All that can be said to the client was said.
+            if ok and (self._overrun or self._writer.overrun) and not self._left:
+                detail = "the stream is longer than its Content-Length: the rest was dropped"
         elif ok:
             ok, detail = self._complete()
         elif self._writer.started:
@@ -256,12 +279,7 @@ class Forward(Exchange):
                 return False, self._fault
         self._writer.end()
         if self._promised is not None and self._writer.bytes_sent < self._promised:
-            return False, "the stream ended before the Content-Length the function had set"
-        if self._writer.overrun:
-            return (
-                True,
-                "the stream is longer than the Content-Length the function had set: the rest was dropped",
-            )
+            return False, "the stream ended before its Content-Length"
         return True, ""
 
     def _answer_result(self, payload: bytes) -> tuple[bool, str]:
@@ -272,17 +290,17 @@ class Forward(Exchange):
             else:
                 head, body = url_result(payload)
         except InvalidResult as error:
-            self._fault = str(error)
-            self._answer(*gateway_error(502, self._flavour))
+            self._reject(str(error))
             return False, self._fault
         self._answer(head, body)
         return True, warning
 
     def _answer(self, head: HttpHead, body: bytes) -> None:
         self._status = head.status
-        self._first_byte = time.monotonic()
-        self._chunks += 1
         self._writer.respond(head.status, head.headers, body)
+        if self._writer.bytes_sent:
+            self._first_byte = time.monotonic()
+            self._chunks += 1
 
     # The log.
 
@@ -298,6 +316,10 @@ class Forward(Exchange):
         if not detail and not (ok and outcome.ending is Ending.CANCELLED):
             detail = outcome.detail
         self._report(word, ok, detail)
+
+    def _refuse_body(self) -> None:
+        limit, size = limits.GATEWAY_BODY, self._body_size
+        self._refuse(413, f"a request body may have {limit:,} bytes, this one has {size:,}")
 
     def _refuse(self, status: int, detail: str) -> None:
         """Answer without calling the function."""

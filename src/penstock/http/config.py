@@ -15,6 +15,10 @@ def log_error(error: Exception) -> None:
     logger.debug("traceback", exc_info=error)
 
 
+def log_refused(status: int, message: str) -> None:
+    logger.info("a request was refused: %d %s", status, message)
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """Limits and times of a connection. A time of None means no limit."""
@@ -58,6 +62,9 @@ class Config:
 
     stamp: bool = True
     """Whether responses carry Date and Server."""
+
+    on_refused: Callable[[int, str], None] = log_refused
+    """Called with status and message of each request that was answered without the application."""
 
     on_error: Callable[[Exception], None] = log_error
     """Called with each exception the application raised; the client gets 500, or a broken response."""

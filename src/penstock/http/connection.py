@@ -328,6 +328,8 @@ class Connection(Link):
             answer = error_response(refused.status, str(refused), self.stamp)
             self.write([answer], len(answer))
             self._linger()
+            if writer is None:
+                self._config.on_refused(refused.status, str(refused))
         if exchange is not None:
             self._call(exchange.lost)
 

@@ -42,7 +42,9 @@ def main() -> None:
 def _load(api: RuntimeApi) -> Handler | None:
     try:
         return load(os.environ.get("_HANDLER", ""), os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()))
-    except Exception as error:
+    except SystemExit:
+        raise
+    except BaseException as error:
         logs.error(error)
         logs.flush()
         api.init_error(*errors.error_document(error))

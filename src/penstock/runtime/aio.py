@@ -7,6 +7,7 @@ blocks the loop is not interrupted; it is killed when the grace is over.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import chunks
@@ -28,31 +29,50 @@ def answer(reply: "Reply", returned: Any) -> Buffered | None:
     global _runner
     if _runner is None:
         _runner = asyncio.Runner()
+    leaving = _Leaving()
     try:
-        return _runner.run(_answer(reply, returned))
+        return _runner.run(_answer(reply, returned, leaving))
     except asyncio.CancelledError:
-        if reply.guard.interrupted:
-            reply.guard.interrupted = False  # a clean cancel leaves nothing half-way
+        if leaving.seen:
             raise Disconnected("the caller has left") from None
         raise RuntimeError("the handler cancelled its own task") from None
 
 
-async def _answer(reply: "Reply", returned: Any) -> Buffered | None:
-    loop, task = asyncio.get_running_loop(), asyncio.current_task()
-    assert task is not None
-    # Not raised where the code stands: the loop cancels the task.
-    reply.guard.arm(reply.api.connection.socket, lambda: loop.call_soon_threadsafe(task.cancel))
+async def _answer(reply: "Reply", returned: Any, leaving: "_Leaving") -> Buffered | None:
+    reply.guard.arm(reply.api.connection.socket, leaving.of_current_task())
     if isinstance(returned, Streamed):
         response: Buffered | Streamed = returned
     else:
         response = classify(await returned)
     if isinstance(response, Buffered):
         return response
-    await _drive(reply, response)
+    await _drive(reply, response, leaving)
     return None
 
 
-async def _drive(reply: "Reply", response: Streamed) -> None:
+class _Leaving:
+    """The caller's leaving: nothing is raised where the code stands, the loop cancels the task.
+
+    Not when the body is being closed already: clean-up that has begun is not interrupted.
+    """
+
+    def __init__(self) -> None:
+        self.seen = False  # the task was cancelled for it
+        self.closing = False
+
+    def of_current_task(self) -> Callable[[], object]:
+        """What the signal handler calls."""
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
+        return lambda: loop.call_soon_threadsafe(self._cancel, task)
+
+    def _cancel(self, task: "asyncio.Task[Any]") -> None:
+        if not self.closing:
+            self.seen = True
+            task.cancel()
+
+
+async def _drive(reply: "Reply", response: Streamed, leaving: _Leaving) -> None:
     reply.streamed = response
     loop = asyncio.get_running_loop()
     encode = chunks.Encoder(response.base64)
@@ -73,6 +93,7 @@ async def _drive(reply: "Reply", response: Streamed) -> None:
         if writer is not None:
             await writer.write(encode.finish())
     finally:
+        leaving.closing = True
         try:
             await body.aclose()
         finally:

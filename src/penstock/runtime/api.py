@@ -6,6 +6,7 @@ connections, each a connected socket nobody else can reach. There, the end of a 
 the next event leave in one send.
 """
 
+import fcntl
 import os
 import socket
 from dataclasses import dataclass
@@ -132,7 +133,7 @@ class RuntimeApi:
             connection.send(self._next)
         connection.asked = False
         while connection.pending > 1:
-            connection.read()  # how a response was taken changes nothing here: AWS's answer to 413 is to go on
+            connection.read()  # how a response was taken changes nothing here: after a 413 AWS goes on
         answer = connection.read()
         if answer.status != 200:
             raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
@@ -146,12 +147,13 @@ class RuntimeApi:
     def fail(self, request_id: str, error_type: str, document: bytes) -> None:
         """Report an error instead of a response. Raises Disconnected."""
         path = f"{runtime_api.INVOCATION_PATH}{request_id}/error"
-        self._post(path, document, "application/json", f"{runtime_api.ERROR_TYPE}: {error_type}\r\n")
+        self._post(path, document, "application/json", _error_type(error_type))
 
     def init_error(self, error_type: str, document: bytes) -> None:
         """Report that the function could not be initialised; the process must end after it."""
-        extra = f"{runtime_api.ERROR_TYPE}: {error_type}\r\n"
-        self._post(runtime_api.INIT_ERROR_PATH, document, "application/json", extra, ask=False)
+        self._post(
+            runtime_api.INIT_ERROR_PATH, document, "application/json", _error_type(error_type), ask=False
+        )
         self.connection.read()
 
     def stream_connection(self) -> Connection:
@@ -170,10 +172,13 @@ class RuntimeApi:
 
     def stream_tail(self, error: tuple[str, str] | None = None) -> bytes:
         """What ends a streamed response: last chunk and trailers, and on our own socket the next request."""
-        names = (runtime_api.ERROR_TYPE, runtime_api.ERROR_BODY)
-        trailers = (
-            [] if error is None else [(n.encode(), v.encode()) for n, v in zip(names, error, strict=True)]
-        )
+        trailers = []
+        if error is not None:
+            error_type, document = error
+            trailers = [
+                (runtime_api.ERROR_TYPE.encode(), _field(error_type).encode()),
+                (runtime_api.ERROR_BODY.encode(), document.encode()),
+            ]
         end = encode_end(trailers)
         return end + self._next if self.own else end
 
@@ -207,7 +212,10 @@ class RuntimeApi:
     def _connect(self) -> Connection:
         if self._dial is None:
             host, _, port = self._host.rpartition(":")
-            sock = socket.create_connection((host, int(port)))
+            try:
+                sock = socket.create_connection((host, int(port)))
+            except OSError as error:
+                raise ApiError(f"cannot reach the Runtime API at {self._host}: {error.strerror}") from None
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return Connection(sock)
         try:
@@ -216,4 +224,17 @@ class RuntimeApi:
             raise ServiceGone(str(error)) from None
         if not fds:
             raise ServiceGone("the service has ended")
-        return Connection(socket.socket(fileno=fds[0]))
+        fd = fds[0]
+        if fd <= 2:  # the function closed its output: what it prints must not go here
+            fd = fcntl.fcntl(fds[0], fcntl.F_DUPFD_CLOEXEC, 3)
+            os.close(fds[0])
+        return Connection(socket.socket(fileno=fd))
+
+
+def _error_type(error_type: str) -> str:
+    return f"{runtime_api.ERROR_TYPE}: {_field(error_type)}\r\n"
+
+
+def _field(text: str) -> str:
+    """A class name as a header's value; Python allows any text as one."""
+    return "".join(character if " " <= character <= "~" else "?" for character in text)

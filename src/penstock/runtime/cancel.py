@@ -38,10 +38,6 @@ def hung_up(connection: socket.socket) -> bool:
     return bool(poll.poll(0))
 
 
-def _raise() -> None:
-    raise Cancelled("the caller has left")
-
-
 class Guard:
     """Decides whether the service's signal interrupts user code.
 
@@ -58,16 +54,16 @@ class Guard:
     """
 
     def __init__(self) -> None:
-        self.interrupted = False  # whether this invocation was interrupted
+        self.interrupted = False  # whether Cancelled was raised in this invocation
         self._armed = False
         self._connection: socket.socket | None = None
-        self._interrupt: Callable[[], object] = _raise
+        self._interrupt: Callable[[], object] | None = None
 
     def install(self) -> None:
         signal.signal(signal.SIGURG, self._on_signal)
 
-    def arm(self, connection: socket.socket, interrupt: Callable[[], object] = _raise) -> None:
-        """From here on, a signal calls `interrupt` if `connection` is hung up."""
+    def arm(self, connection: socket.socket, interrupt: Callable[[], object] | None = None) -> None:
+        """From here on, a signal raises Cancelled if `connection` is hung up; or it calls `interrupt`."""
         self.interrupted = False
         self._connection = connection
         self._interrupt = interrupt
@@ -79,5 +75,8 @@ class Guard:
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self._armed and self._connection is not None and hung_up(self._connection):
             self._armed = False
+            if self._interrupt is not None:
+                self._interrupt()
+                return
             self.interrupted = True
-            self._interrupt()
+            raise Cancelled("the caller has left")

@@ -7,11 +7,12 @@ Source of the formats: AWS's awslambdaric (bootstrap.py): a handler on the root 
 import logging
 import sys
 import time
-from typing import TextIO
+from io import TextIOWrapper
 
 from . import errors
 
 _request_id = ""
+_own: TextIOWrapper | None = None  # what the runtime itself writes to, whatever the function makes of stdout
 
 
 def begin(request_id: str) -> None:
@@ -32,7 +33,8 @@ class _Handler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             record.aws_request_id = _request_id
-            write(self.format(record))
+            sys.stdout.write(self.format(record) + "\n")
+            flush()
         except Exception:
             self.handleError(record)
 
@@ -40,28 +42,26 @@ class _Handler(logging.Handler):
 def install() -> None:
     """Make output leave line by line, and give the root logger AWS's format."""
     # Opened anew: the process may have been forked with others in the same place.
+    global _own
     sys.stdout = sys.__stdout__ = _open(1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _open(2)  # type: ignore[misc]
+    _own = _open(1)
     root = logging.getLogger()
     root.handlers.clear()
     root.addHandler(_Handler())
 
 
-def _open(fd: int) -> TextIO:
+def _open(fd: int) -> TextIOWrapper:
     return open(fd, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def write(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    flush()
-
-
-def error(raised: BaseException, request_id: str = "") -> None:
+def error(raised: BaseException) -> None:
     """Log an error the way AWS does."""
+    flush()
     try:
-        write(errors.log_text(raised))
+        print(errors.log_text(raised), file=_own, flush=True)
     except (OSError, ValueError):
-        pass  # the function closed or broke its standard output: nowhere to write to
+        pass  # the function closed the descriptor: nowhere to write to
 
 
 def flush() -> None:
@@ -69,5 +69,5 @@ def flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError, AttributeError):
+        except Exception:
             pass  # closed or replaced by the function

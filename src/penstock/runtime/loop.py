@@ -11,7 +11,7 @@ from typing import Any
 
 from . import chunks, errors, logs, marshal
 from .api import Connection, Event, RuntimeApi
-from .cancel import Cancelled, Guard
+from .cancel import Guard
 from .context import LambdaContext
 from .result import Buffered, Streamed, classify
 from .stream import AsyncStreamWriter, Buffer, Disconnected, FlushTimer, StreamWriter, frame
@@ -57,30 +57,25 @@ class Reply:
         SystemExit when the handler wants the process to end.
         """
         logs.begin(self._id)
-        buffered: Buffered | None = None
-        error: BaseException | None = None
+        os.environ["_X_AMZN_TRACE_ID"] = self._event.info.trace_id
+        error, buffered = self._called(handler)
         try:
-            try:
-                self.guard.arm(self.api.connection.socket)
-                buffered = self._call(handler)
-            finally:
-                self.guard.disarm()
-        except Cancelled as cancelled:
-            error = cancelled
-        except (Exception, SystemExit) as raised:
-            error = raised
-        error = self._close() or error
-        logs.flush()
-        if self.guard.interrupted:
-            raise Retired
-        if isinstance(error, (Disconnected, SystemExit)):
-            raise error
-        if error is not None:
-            self._fail(error)
-        elif buffered is not None:
-            self.api.respond(self._id, buffered.payload, buffered.content_type)
-        else:
-            self._end()
+            error = self._close(error)
+            logs.flush()
+            if self.guard.interrupted:
+                raise Retired
+            if isinstance(error, (Disconnected, SystemExit)):
+                raise error
+            if error is not None:
+                self._fail(error)
+            elif buffered is not None:
+                self.api.respond(self._id, buffered.payload, buffered.content_type)
+            else:
+                self._end()
+        finally:
+            # The error's traceback holds this frame. Were it held in turn, all that the function had at hand
+            # would stay until the garbage collector came by.
+            error = self.body = None
 
     def writer_for(self, first: object, make: Callable[[Connection, list[Buffer]], Any]) -> Any:
         """Make the stream's writer, now that its first chunk is known (None: it ended without one)."""
@@ -92,6 +87,17 @@ class Reply:
             head += frame(prelude)
         self._writer = make(self._connection, head)
         return self._writer
+
+    def _called(self, handler: Handler) -> tuple[BaseException | None, Buffered | None]:
+        """How user code ended: with what error, or with what buffered response; neither after a stream."""
+        try:
+            try:
+                self.guard.arm(self.api.connection.socket)
+                return None, self._call(handler)
+            finally:
+                self.guard.disarm()
+        except BaseException as error:  # Cancelled too
+            return error, None
 
     def _call(self, handler: Handler) -> Buffered | None:
         """Run user code to its end, writing chunks as they are made."""
@@ -114,31 +120,33 @@ class Reply:
         self.body = body = chunks.iterate(response.body)
         encode = chunks.Encoder(response.base64)
         write: Callable[[Buffer], None] | None = None
-        index = 0
-        for chunk in body:
+        for index, chunk in enumerate(body):
             data = encode.encode(chunk, index)
             if write is None:
                 write = self.writer_for(chunk, self._blocking_writer).write
             write(data)
-            index += 1
         if write is not None:
             write(encode.finish())
 
     def _blocking_writer(self, connection: Connection, head: list[Buffer]) -> StreamWriter:
         return StreamWriter(connection.socket, head, self._timer)
 
-    def _close(self) -> BaseException | None:
-        """Close the body; gives the error its own clean-up ended with, if any."""
+    def _close(self, error: BaseException | None) -> BaseException | None:
+        """Close the body; gives the error that counts: the first one, unless the clean-up wants to exit."""
         try:
             if self.body is not None:
                 self.body.close()
-        except (Exception, SystemExit) as error:
-            return error
-        return None
+        except SystemExit as wanted:
+            return wanted
+        except BaseException as raised:
+            if error is None:
+                return raised
+            logs.error(raised)
+        return error
 
     def _fail(self, error: BaseException) -> None:
         error_type, document = errors.error_document(error, self._id)
-        logs.error(error, self._id)
+        logs.error(error)
         if self._writer is None:
             self.api.fail(self._id, error_type, document)
         else:

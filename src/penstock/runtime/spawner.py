@@ -5,15 +5,19 @@ already; an environment is a fork of it that has only its own descriptors, and i
 
 The service speaks to it over socket FD, one JSON object in each SEQPACKET message:
 
-    service → spawner   {"spawn": id, "environment": {...}, "root": dir, "data_limit": bytes}  + [dial, log]
+    service → spawner   {"spawn": id, "mark": n, "environment": {...}, "root": dir, "data_limit": bytes}
+                            + [dial, log]
+                        {"sweep": [mark, ...]}
     spawner → service   {"ready": "3.11.7", "pid": n}
                         {"spawned": id, "pid": n}  + [pidfd, where the system has one]
                         {"exited": id, "status": n, "max_rss": bytes}    negative: killed by that signal
                         {"failed": id, "message": text}
 
-Nothing outlives the service. When its socket ends, the spawner kills every process below it, also those a
-function forked and detached: it is a subreaper, so they all become its children. Should the spawner itself be
-killed, the system kills the environments (PDEATHSIG).
+Nothing outlives its environment, and nothing the service. The spawner is a subreaper: what a function
+forked and detached becomes the spawner's child. It bears its environment's mark, is recognised by it and
+killed when the environment has ended. When the service's socket ends, the spawner kills every process below
+it. Should the spawner itself be killed, the system kills the environments (PDEATHSIG), and the next spawner
+sweeps up the rest.
 """
 
 import array
@@ -41,18 +45,22 @@ MESSAGE_SIZE = 1024 * 1024
 _DIAL = 3  # the descriptor an environment finds its connections at
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+# An environment's mark is its limit of file locks, which Linux keeps, hands down to forks and through exec,
+# and shows in /proc, but has not enforced since 2.4.
+_RLIMIT_LOCKS = 10
 
 
 def main(fd: int) -> None:
     """Serve the socket `fd` until it ends; then end everything."""
     control = socket.socket(fileno=fd)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in the terminal is the service's to handle
+    # To end is the service's to say, by its socket: not Ctrl-C's, nor a SIGTERM's to all of a group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     wake, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
-    signal.signal(signal.SIGTERM, lambda signum, frame: control.shutdown(socket.SHUT_RD))
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     if "" in sys.path:
         sys.path.remove("")  # the current folder, which `python -c` puts there
@@ -66,6 +74,7 @@ class Spawner:
         self._control = control
         self._wake = wake
         self._ids: dict[int, str] = {}  # pid → environment
+        self._marks: dict[int, int] = {}  # pid → mark
 
     def serve(self) -> None:
         self._send({"ready": sys.version.split()[0], "pid": os.getpid()})
@@ -92,7 +101,10 @@ class Spawner:
             return False
         order = json.loads(message)
         try:
-            self._spawn(order, fds)
+            if "sweep" in order:
+                sweep(set(order["sweep"]))
+            else:
+                self._spawn(order, fds)
         finally:
             for fd in fds:
                 os.close(fd)
@@ -101,21 +113,26 @@ class Spawner:
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> None:
         environment = order["spawn"]
         spawner = os.getpid()
+        # Until the child has handlers of its own, a signal to it would be handled as one to the spawner.
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
+            if pid == 0:
+                become(order, fds, spawner, signals)
         except OSError as error:
-            self._send({"failed": environment, "message": f"cannot start a process: {error}"})
+            self._send({"failed": environment, "message": f"cannot start a process: {error.strerror}"})
             return
-        if pid == 0:
-            become(order, fds, spawner)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         self._ids[pid] = environment
+        self._marks[pid] = order["mark"]
         pidfds = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
         self._send({"spawned": environment, "pid": pid}, pidfds)
         for fd in pidfds:
             os.close(fd)
 
     def _reap(self) -> None:
-        """Report environments that ended; orphans they left are taken away."""
+        """Report environments that ended; what they left behind is killed first."""
         while True:
             try:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
@@ -124,9 +141,14 @@ class Spawner:
             if pid == 0:
                 return
             environment = self._ids.pop(pid, None)
+            if environment is not None:
+                del self._marks[pid]
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(pid, signal.SIGKILL)
+            # Also after an orphan's end: its own children are orphans now.
+            self._kill_orphans()
             if environment is None:
                 continue
-            kill_session(pid)
             unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes on macOS, KiB on Linux
             self._send(
                 {
@@ -136,13 +158,21 @@ class Spawner:
                 }
             )
 
+    def _kill_orphans(self) -> None:
+        """Kill those children that are no environments and whose environment has ended."""
+        living = {None, *self._marks.values()}  # of a process without a mark we know nothing
+        for pid in _children(os.getpid()):
+            if pid not in self._ids and _mark(pid) not in living:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
     def _send(self, message: dict[str, Any], fds: list[int] | None = None) -> None:
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
         self._control.sendmsg([json.dumps(message).encode()], ancillary)
 
 
-def become(order: dict[str, Any], fds: list[int], spawner: int) -> NoReturn:
-    """Turn this fork of the spawner into an execution environment. Never returns."""
+def become(order: dict[str, Any], fds: list[int], spawner: int, signals: set[Any]) -> NoReturn:
+    """Turn this fork of the spawner into an execution environment. Never returns; `signals` is its mask."""
     try:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != spawner:
@@ -152,6 +182,7 @@ def become(order: dict[str, Any], fds: list[int], spawner: int) -> NoReturn:
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         dial, log = (os.dup(fd) for fd in fds)  # above 3, so that the moves below do not meet
         os.dup2(log, 1)
         os.dup2(log, 2)
@@ -160,10 +191,15 @@ def become(order: dict[str, Any], fds: list[int], spawner: int) -> NoReturn:
         _limit(resource.RLIMIT_NOFILE, limits.OPEN_FILES)
         _limit(resource.RLIMIT_CORE, 0)
         _limit(resource.RLIMIT_DATA, order["data_limit"])
+        with contextlib.suppress(OSError, ValueError):  # not a limit everywhere
+            _limit(_RLIMIT_LOCKS, order["mark"])
         os.environ.clear()
         os.environ.update(order["environment"])
         os.environ["AWS_EXECUTION_ENV"] = "AWS_Lambda_python{}.{}".format(*sys.version_info)
         time.tzset()
+        for folder in reversed(os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+            if folder and folder not in sys.path:
+                sys.path.insert(0, folder)
         os.chdir(order["root"])
         for name in ("random", "numpy.random"):
             if name in sys.modules:
@@ -178,14 +214,16 @@ def become(order: dict[str, Any], fds: list[int], spawner: int) -> NoReturn:
     os._exit(1)
 
 
-def kill_session(session: int) -> None:
-    """Kill what an ended environment left behind: its process group, and orphans of its session."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(session, signal.SIGKILL)
-    for pid in _children(os.getpid()):
-        with contextlib.suppress(ProcessLookupError):
-            if pid != session and os.getsid(pid) == session:
+def sweep(marks: set[int]) -> None:
+    """Kill what bears one of these marks: left by environments of a spawner that was killed."""
+    for _ in range(10):  # again, for what was forked meanwhile
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit() and _mark(int(name)) in marks]
+        if not pids:
+            return
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def kill_descendants(seconds: float = 5.0) -> None:
@@ -220,6 +258,18 @@ def _children(parent: int) -> list[int]:
     except OSError:
         pass
     return found
+
+
+def _mark(pid: int) -> int | None:
+    """The mark of a process; None: it has none, or has ended."""
+    try:
+        with open(f"/proc/{pid}/limits", "rb") as file:
+            for line in file:
+                if line.startswith(b"Max file locks"):
+                    return int(line.split()[3])
+    except (OSError, ValueError):
+        pass
+    return None
 
 
 def _limit(kind: int, value: int) -> None:

@@ -163,6 +163,10 @@ class Environment:
         self._init_verdict = partial(outcomes.sandbox_failure, message=message)
         self.exited(Exit(1, 0))
 
+    def spawn_lost(self) -> None:
+        self._killed = True  # no call is told: it waits for another
+        self.exited(Exit(1, 0))
+
     def exited(self, exit: Exit) -> None:
         self._exit = exit
         self._cancel_timers()
@@ -170,6 +174,7 @@ class Environment:
         if self._socket is None:
             self._settled()
         else:
+            self.resume()  # what is left is what the socket holds: a slow reader may have it at once
             self._later(_SETTLE, self._settle)
 
     # What the Runtime API tells.
@@ -183,7 +188,9 @@ class Environment:
             self._init_duration = time.monotonic() - self._started
         self._cancel_timers()
         self._read_log()
-        self._release("the generator was closed")
+        if self.invocation is not None and not self.invocation.let_go("the generator was closed"):
+            self.kill()  # it has lost its way, who knows what it does next
+        self.invocation = None
         if not self._killed:
             self._host.ready(self)
 
@@ -202,10 +209,18 @@ class Environment:
             return  # one that was shut on purpose
         self._socket = self._connection = None
         self._response = self._next = None
+        self._host.stopping(self)  # no call may be given to it any more
         if self._exit is not None:
             self._settled()
-        else:
-            self._later(_SETTLE, self.kill)  # it is exiting, or has closed what it lives by
+        elif not self._killed:
+            self._later(_SETTLE, self._deserted)  # unless it was only quicker than the news of its end
+
+    def _deserted(self) -> None:
+        """It has closed what it lives by, and goes on: it can neither answer nor be asked again."""
+        if self.invocation is not None:
+            self.invocation.condemn(outcomes.deserted(self.invocation.request_id))
+        self._init_verdict = partial(outcomes.deserted, init=True)
+        self.kill()
 
     # What the service wants.
 
@@ -229,7 +244,7 @@ class Environment:
         writer.respond(200, headers, invocation.call.payload)
 
     def pause(self) -> None:
-        if self._response is not None:
+        if self._response is not None and self._exit is None:
             self._response.pause_reading()
 
     def resume(self) -> None:
@@ -306,7 +321,8 @@ class Environment:
         self._platform(f"END RequestId: {id}", invocation)
         self._platform(
             f"REPORT RequestId: {id}\tDuration: {duration:.2f} ms\tBilled Duration: {math.ceil(duration)} ms"
-            f"\tMemory Size: {self.function.memory_mb} MB\tMax Memory Used: {self._peak_mb()} MB{init}{status}",
+            f"\tMemory Size: {self.function.memory_mb} MB\tMax Memory Used: {self._peak_mb()} MB"
+            f"{init}{status}",
             invocation,
         )
 
@@ -372,12 +388,7 @@ class Environment:
         self.kill()
 
     def _settle(self) -> None:
-        """The process has ended, but its connection has not: wait only for a reader that holds us back."""
-        if self._socket is None:
-            return
-        if self.invocation is not None and self.invocation.paused:
-            self._later(_SETTLE, self._settle)
-            return
+        """The process has ended, but its connection has not: a fork of it holds it open."""
         connection = self._connection
         self._socket = self._connection = None
         if connection is not None:
@@ -410,11 +421,6 @@ class Environment:
         if exit.status == 0:
             return "the function was interrupted"
         return outcomes.exit_reason(exit.status)
-
-    def _release(self, how: str) -> None:
-        if self.invocation is not None:
-            self.invocation.let_go(how)
-            self.invocation = None
 
     def _later(self, seconds: float, action: Callable[[], None]) -> None:
         self._timers.append(self._loop.call_later(seconds, action))

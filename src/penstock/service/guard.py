@@ -14,7 +14,7 @@ from penstock.http.request import Request
 def refuse(request: Request, allow_hosts: Collection[str] = ()) -> str:
     """Why this request is not to be served; empty when it is."""
     host = _hostname((request.get(b"host") or b"").decode("latin-1"))
-    if not _is_local(host) and host not in allow_hosts:
+    if not _is_local(host) and host not in (name.lower().rstrip(".") for name in allow_hosts):
         return (
             f"the Host {host!r} is neither localhost nor an IP address: the Lambda API is not for web pages;"
             f" --allow-host {host or 'NAME'} lets it in"

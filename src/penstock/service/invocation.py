@@ -83,11 +83,6 @@ class Invocation:
         return f"<Invocation {self.request_id} {self.function.name} {self.state.name}>"
 
     @property
-    def paused(self) -> bool:
-        """Whether the reader holds the function back."""
-        return self._paused
-
-    @property
     def ended(self) -> bool:
         return self.state is State.ENDED
 
@@ -165,14 +160,19 @@ class Invocation:
         if self.state in (State.RUNNING, State.RESPONDING):
             self.finish(outcomes.function_error(error_type, document))
 
-    def let_go(self, how: str) -> None:
-        """The environment is done with this invocation; it says how, if it was cancelled."""
+    def let_go(self, how: str) -> bool:
+        """The environment is done with this invocation; it says how, if it was cancelled.
+
+        Whether that was to be expected: False when it has not answered.
+        """
         if self.state is State.CANCELLING:
             took = (time.monotonic() - self._cancelled_at) * 1000
             self.finish(outcomes.cancelled(f"{how} after {took:.0f} ms"))
         elif self.state in (State.RUNNING, State.RESPONDING):
             message = "the runtime asked for another event before it had answered"
             self.finish(outcomes.sandbox_failure(self.request_id, message))
+            return False
+        return True
 
     def exited(self, exit: Exit, how: str) -> None:
         """The process has ended, and everything it sent was read."""
@@ -192,10 +192,10 @@ class Invocation:
         """End it: the first call counts. The sink gets the outcome, and nothing after it."""
         if self.state is State.ENDED:
             return
-        self.state = State.ENDED
         self._stop_clocks()
         if self._environment is not None:
-            self._environment.report(self, outcome)
+            self._environment.report(self, outcome)  # before the end: what was printed is still its own
+        self.state = State.ENDED
         self._owner.over(self)
         self._sink.end(replace(outcome, log_tail=self.tail.bytes()))
 

@@ -5,26 +5,28 @@ API_InvokeWithResponseStream.html. This API gives AWS's bytes: a streamed respon
 """
 
 import base64
-import binascii
 import json
+import time
+import uuid
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import Any, NoReturn
 from urllib.parse import parse_qs, unquote
 
 from penstock.http.exchange import Exchange
 from penstock.http.request import Request
 from penstock.http.writer import Writer
 from penstock.protocol import eventstream, limits
+from penstock.protocol import lambda_api as api
 from penstock.protocol.call import Call, Ending, FunctionNotFound, Head, Invocation, Invoker, Outcome, Slice
+from penstock.protocol.record import RequestRecord, RequestSink
 
 from . import names, outcomes
 from .guard import refuse
 from .registry import Registry
 
-_INVOKE = "/2015-03-31/functions/"
-_INVOKE_END = "/invocations"
-_STREAM = "/2021-11-15/functions/"
-_STREAM_END = "/response-streaming-invocations"
-_VERSION_HEADER = (b"X-Amz-Executed-Version", b"$LATEST")
+_JSON = (b"Content-Type", b"application/json")
+_VERSION = (api.EXECUTED_VERSION.encode(), b"$LATEST")
 
 
 class ApiError(Exception):
@@ -36,16 +38,17 @@ class ApiError(Exception):
         self.code = code
         # The member's case differs by exception in AWS's model; clients read either.
         key = "message" if code in _LOWER_CASE else "Message"
-        self.body = json.dumps({"Type": "User", **members, key: message}).encode()
+        kind = {} if code == _INVALID else {"Type": "User"}
+        self.body = json.dumps({**kind, **members, key: message}).encode()
 
 
+_INVALID = "ValidationException"  # not in AWS's model of Lambda: it has no Type
 _LOWER_CASE = frozenset(
     (
         "InvalidParameterValueException",
         "InvalidRequestContentException",
         "TooManyRequestsException",
-        "RequestEntityTooLargeException",
-        "UnsupportedMediaTypeException",
+        _INVALID,
     )
 )
 
@@ -53,9 +56,12 @@ _LOWER_CASE = frozenset(
 class LambdaApi:
     """The HTTP application of the Lambda API."""
 
-    def __init__(self, invoker: Invoker, registry: Registry, allow_hosts: Collection[str] = ()) -> None:
+    def __init__(
+        self, invoker: Invoker, registry: Registry, report: RequestSink, allow_hosts: Collection[str] = ()
+    ) -> None:
         self._invoker = invoker
         self._registry = registry
+        self._report = report
         self._allow_hosts = allow_hosts
 
     def __call__(self, request: Request, writer: Writer) -> Exchange:
@@ -63,18 +69,25 @@ class LambdaApi:
             if reason := refuse(request, self._allow_hosts):
                 raise ApiError(403, "AccessDeniedException", reason)
             return self._route(request, writer)
+        except FunctionNotFound as error:
+            return Refusal(writer, _not_found(error))
         except ApiError as error:
             return Refusal(writer, error)
 
     def _route(self, request: Request, writer: Writer) -> Exchange:
         path, _, query = request.target.decode("latin-1").partition("?")
-        sink: Callable[[Writer, bool], Buffered | Streamed]
-        if path.startswith(_INVOKE) and path.endswith(_INVOKE_END):
-            name, sink = path[len(_INVOKE) : -len(_INVOKE_END)], Buffered
-        elif path.startswith(_STREAM) and path.endswith(_STREAM_END):
-            name, sink = path[len(_STREAM) : -len(_STREAM_END)], Streamed
+        sink: Callable[[Writer, bool, CallLog], Buffered | Streamed]
+        if path.startswith(api.INVOKE_PREFIX) and path.endswith(api.INVOKE_SUFFIX):
+            name = path[len(api.INVOKE_PREFIX) : -len(api.INVOKE_SUFFIX)]
+            operation, sink = "Invoke", Buffered
+        elif path.startswith(api.STREAM_PREFIX) and path.endswith(api.STREAM_SUFFIX):
+            name = path[len(api.STREAM_PREFIX) : -len(api.STREAM_SUFFIX)]
+            operation, sink = "InvokeWithResponseStream", Streamed
         else:
-            message = f"{request.method} {path} is no operation Penstock has: it has Invoke and InvokeWithResponseStream"
+            message = (
+                f"{request.method} {path} is no operation Penstock has:"
+                " it has Invoke and InvokeWithResponseStream"
+            )
             raise ApiError(501, "NotImplementedException", message)
         if request.method != "POST":
             raise ApiError(
@@ -85,20 +98,12 @@ class LambdaApi:
             function = names.parse(unquote(name), qualifier, self._registry.region, self._registry.account)
         except names.InvalidName as error:
             raise ApiError(400, error.code, str(error)) from None
-        kind = _header(request, b"x-amz-invocation-type") or "RequestResponse"
-        if kind == "Event":
-            message = "InvocationType Event comes with a later release of Penstock; use RequestResponse"
-            raise ApiError(501, "NotImplementedException", message)
-        if kind not in ("RequestResponse", "DryRun"):
-            raise ApiError(
-                400,
-                "ValidationException",
-                f"1 validation error detected: Value '{kind}' at 'invocationType' failed to satisfy constraint:"
-                " Member must satisfy enum value set: [Event, RequestResponse, DryRun]",
-            )
-        call = Call(function, b"", _header(request, b"x-amzn-trace-id"), _client_context(request))
-        tail = _header(request, b"x-amz-log-type") == "Tail"
-        return Receiver(self._invoker, call, sink(writer, tail), writer, dry=kind == "DryRun")
+        self._registry.get(function)  # an unknown one is told before its event is read, and on a DryRun
+        dry = _invocation_type(request, sink is Buffered) == "DryRun"
+        call = Call(function, b"", _header(request, api.TRACE_ID), _client_context(request))
+        tail = _header(request, api.LOG_TYPE) == "Tail"
+        log = CallLog(self._report, operation, function)
+        return Receiver(self._invoker, call, sink(writer, tail, log), writer, dry=dry)
 
 
 class Receiver(Exchange):
@@ -126,12 +131,12 @@ class Receiver(Exchange):
         try:
             payload = self._payload()
             if self._dry:
-                self._writer.respond(204, [_VERSION_HEADER], b"")
+                self._writer.respond(204, [_request_id(None)], b"")
                 return
-            call = Call(self._call.function, payload, self._call.trace_id, self._call.client_context)
+            call = replace(self._call, payload=payload)
             self._invocation = self._sink.invocation = self._invoker.invoke(call, self._sink)
         except FunctionNotFound as error:
-            answer_error(self._writer, ApiError(404, "ResourceNotFoundException", str(error)))
+            answer_error(self._writer, _not_found(error))
         except ApiError as error:
             answer_error(self._writer, error)
 
@@ -146,7 +151,7 @@ class Receiver(Exchange):
         if not payload:
             return b"{}"
         try:
-            json.loads(payload)
+            json.loads(payload.decode(), parse_constant=_no_constant)
         except (ValueError, RecursionError) as error:
             message = f"Could not parse request body into json: Could not parse payload into json: {error}"
             raise ApiError(400, "InvalidRequestContentException", message) from None
@@ -165,13 +170,52 @@ class Receiver(Exchange):
             self._invocation.cancel()
 
 
+class CallLog:
+    """Follows one call for its line in the log."""
+
+    def __init__(self, report: RequestSink, operation: str, function: str) -> None:
+        self._report = report
+        self._operation = operation
+        self._function = function
+        self._time = time.time()
+        self._began = time.monotonic()
+        self._first_byte: float | None = None
+        self._chunks = 0
+        self._bytes = 0
+
+    def sent(self, slices: Sequence[Slice]) -> None:
+        if self._first_byte is None:
+            self._first_byte = time.monotonic() - self._began
+        self._chunks += len(slices)
+        self._bytes += sum(map(len, slices))
+
+    def end(self, invocation: Invocation | None, outcome: Outcome, status: int) -> None:
+        record = RequestRecord(
+            time=self._time,
+            method=self._operation,
+            path="",
+            function=self._function,
+            request_id=invocation.request_id if invocation else "",
+            status=status,
+            first_byte=self._first_byte,
+            total=time.monotonic() - self._began,
+            chunks=self._chunks,
+            bytes=self._bytes,
+            ending=outcome.ending.word,
+            ok=outcome.ok,
+            detail=outcome.detail,
+        )
+        self._report(record)
+
+
 class Buffered:
     """Invoke's sink: the whole response in one answer, up to the limit."""
 
-    def __init__(self, writer: Writer, tail: bool) -> None:
+    def __init__(self, writer: Writer, tail: bool, log: CallLog) -> None:
         self.invocation: Invocation | None = None
         self._writer = writer
         self._tail = tail
+        self._log = log
         self._parts: list[bytes] = []
         self._size = 0
 
@@ -179,50 +223,58 @@ class Buffered:
         pass
 
     def data(self, slices: Sequence[Slice]) -> None:
-        if self._writer.ended:
+        if self._size > limits.RESPONSE_PAYLOAD:
             return
         for piece in slices:
             self._parts.append(bytes(piece))
             self._size += len(piece)
         if self._size > limits.RESPONSE_PAYLOAD:
             self._parts.clear()
-            self.end(outcomes.too_large())
             if self.invocation is not None:
                 self.invocation.cancel()
 
     def end(self, outcome: Outcome) -> None:
         if refusal := _refusal(outcome):
             answer_error(self._writer, refusal)
+            self._log.end(self.invocation, outcome, refusal.status)
             return
-        headers = [(b"Content-Type", b"application/json"), _VERSION_HEADER, _request_id(self.invocation)]
+        if self._size > limits.RESPONSE_PAYLOAD:  # a streamed one: the service itself refuses others
+            outcome = replace(outcomes.too_large(), log_tail=outcome.log_tail)
+        headers = [_JSON, _VERSION, _request_id(self.invocation)]
         if not outcome.ok:
-            headers.append((b"X-Amz-Function-Error", b"Unhandled"))
+            headers.append((api.FUNCTION_ERROR.encode(), b"Unhandled"))
         if self._tail:
-            headers.append((b"X-Amz-Log-Result", base64.b64encode(outcome.log_tail)))
-        self._writer.respond(200, headers, b"".join(self._parts) if outcome.ok else outcome.error_body)
+            headers.append((api.LOG_RESULT.encode(), base64.b64encode(outcome.log_tail)))
+        body = b"".join(self._parts) if outcome.ok else outcome.error_body
+        self._log.sent([body])
+        self._writer.respond(200, headers, body)
+        self._log.end(self.invocation, outcome, _status(outcome))
 
 
 class Streamed:
     """InvokeWithResponseStream's sink: an event for each piece as it is made, then InvokeComplete."""
 
-    def __init__(self, writer: Writer, tail: bool) -> None:
+    def __init__(self, writer: Writer, tail: bool, log: CallLog) -> None:
         self.invocation: Invocation | None = None
         self._writer = writer
         self._tail = tail
+        self._log = log
 
     def head(self, head: Head) -> None:
         if self._writer.started:
             return
-        headers = [(b"Content-Type", eventstream.CONTENT_TYPE.encode()), _VERSION_HEADER]
+        headers = [(b"Content-Type", eventstream.CONTENT_TYPE.encode()), _VERSION]
         self._writer.start(200, [*headers, _request_id(self.invocation)])
 
     def data(self, slices: Sequence[Slice]) -> None:
+        self._log.sent(slices)
         self._writer.data(eventstream.payload_chunk(slices))
 
     def end(self, outcome: Outcome) -> None:
         refusal = _refusal(outcome)
         if refusal and not self._writer.started:
             answer_error(self._writer, refusal)
+            self._log.end(self.invocation, outcome, refusal.status)
             return
         self.head(Head("", streamed=True))
         complete = eventstream.invoke_complete(
@@ -232,6 +284,7 @@ class Streamed:
         )
         self._writer.data([complete])
         self._writer.end()
+        self._log.end(self.invocation, outcome, _status(outcome))
 
 
 class Refusal(Exchange):
@@ -246,10 +299,14 @@ class Refusal(Exchange):
 
 
 def answer_error(writer: Writer, error: ApiError) -> None:
-    headers = [(b"Content-Type", b"application/json"), (b"x-amzn-ErrorType", error.code.encode())]
+    headers = [_JSON, (api.ERROR_TYPE.encode(), error.code.encode()), _request_id(None)]
     if error.status == 429:
         headers.append((b"Retry-After", b"1"))
     writer.respond(error.status, headers, error.body)
+
+
+def _not_found(error: FunctionNotFound) -> ApiError:
+    return ApiError(404, "ResourceNotFoundException", str(error))
 
 
 def _refusal(outcome: Outcome) -> ApiError | None:
@@ -262,24 +319,53 @@ def _refusal(outcome: Outcome) -> ApiError | None:
     return None
 
 
+def _status(outcome: Outcome) -> int:
+    """What the caller was told: 200, also of a function that failed; 499 when it had left."""
+    return outcome.ending.status if outcome.ending is Ending.CANCELLED else 200
+
+
 def _request_id(invocation: Invocation | None) -> tuple[bytes, bytes]:
-    return (b"x-amzn-RequestId", invocation.request_id.encode() if invocation else b"")
+    """The answer's request id: the invocation's, or a new one where nothing was invoked."""
+    return (api.REQUEST_ID.encode(), (invocation.request_id if invocation else str(uuid.uuid4())).encode())
 
 
-def _header(request: Request, name: bytes) -> str:
-    return (request.get(name) or b"").decode("latin-1")
+def _header(request: Request, name: str) -> str:
+    return (request.get(name.lower().encode()) or b"").decode("latin-1")
+
+
+def _invocation_type(request: Request, buffered: bool) -> str:
+    kind = _header(request, api.INVOCATION_TYPE) or "RequestResponse"
+    if kind == "Event" and buffered:
+        message = "InvocationType Event comes with a later release of Penstock; use RequestResponse"
+        raise ApiError(501, "NotImplementedException", message)
+    if kind not in ("RequestResponse", "DryRun"):
+        allowed = "[Event, RequestResponse, DryRun]" if buffered else "[RequestResponse, DryRun]"
+        message = (
+            f"1 validation error detected: Value '{kind}' at 'invocationType' failed to satisfy constraint:"
+            f" Member must satisfy enum value set: {allowed}"
+        )
+        raise ApiError(400, _INVALID, message)
+    return kind
 
 
 def _client_context(request: Request) -> str:
     """The caller's context as compact ASCII JSON: it goes into a header of the Runtime API."""
-    value = request.get(b"x-amz-client-context")
-    if not value:
+    text = _header(request, api.CLIENT_CONTEXT)
+    if not text:
         return ""
-    if len(value) > limits.CLIENT_CONTEXT:
-        message = f"the client context is {len(value)} bytes, more than {limits.CLIENT_CONTEXT}"
+    if len(text) > limits.CLIENT_CONTEXT:
+        message = f"the client context is {len(text)} bytes, more than {limits.CLIENT_CONTEXT}"
         raise ApiError(400, "InvalidRequestContentException", message)
+    value: Any = None
     try:
-        return json.dumps(json.loads(base64.b64decode(value, validate=True)), separators=(",", ":"))
-    except (binascii.Error, ValueError, RecursionError):
+        value = json.loads(base64.b64decode(text, validate=True), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        pass  # answered below
+    if not isinstance(value, dict):
         message = "Client context must be a valid Base64-encoded JSON object."
-        raise ApiError(400, "InvalidRequestContentException", message) from None
+        raise ApiError(400, "InvalidRequestContentException", message)
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -24,11 +24,11 @@ def parse(text: str, qualifier: str, region: str, account: str) -> str:
     """The function's bare name. Raises InvalidName."""
     match = _NAME.fullmatch(text)
     if match is None:
-        raise InvalidName(
-            "ValidationException",
-            f"1 validation error detected: Value '{text[:200]}' at 'functionName' failed to satisfy constraint:"
-            " Member must satisfy regular expression pattern: name, partial ARN or ARN of a function",
+        message = (
+            f"1 validation error detected: Value '{text[:200]}' at 'functionName' failed to satisfy"
+            " constraint: Member must satisfy regular expression pattern: a name, a partial or full ARN"
         )
+        raise InvalidName("ValidationException", message)
     named = match["qualifier"]
     if named and qualifier and named != qualifier:
         message = "The derived qualifier from the function name does not match the specified qualifier."
@@ -38,7 +38,7 @@ def parse(text: str, qualifier: str, region: str, account: str) -> str:
     ) != account:
         message = f"this is region {region} and account {account}; the function {text} is elsewhere"
         raise InvalidName("InvalidParameterValueException", message)
-    if (named or qualifier or "$LATEST") != "$LATEST":
-        message = f"only $LATEST exists here; versions and aliases come with a later release (got {named or qualifier})"
+    if (wanted := named or qualifier or "$LATEST") != "$LATEST":
+        message = f"only $LATEST exists here; versions and aliases come with a later release (got {wanted})"
         raise InvalidName("InvalidParameterValueException", message)
     return match["name"]

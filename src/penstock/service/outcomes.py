@@ -43,6 +43,15 @@ def crashed(exit: Exit, request_id: str, *, init: bool = False) -> Outcome:
     return Outcome(ending, runtime_api.EXIT_ERROR, document, reason)
 
 
+def deserted(request_id: str, *, init: bool = False) -> Outcome:
+    """It closed its connection to the Runtime API, and was killed for that."""
+    reason = exit_reason(-signal.SIGKILL)
+    document = error_document(runtime_api.EXIT_ERROR, f"RequestId: {request_id} Error: {reason}")
+    detail = "it closed its connection to the Runtime API (os.closerange?), and was killed"
+    ending = Ending.INIT_ERROR if init else Ending.CRASHED
+    return Outcome(ending, runtime_api.EXIT_ERROR, document, detail)
+
+
 def out_of_memory(request_id: str, used: int, memory_mb: int, *, init: bool = False) -> Outcome:
     """It used more than its MemorySize and was killed."""
     reason = exit_reason(-signal.SIGKILL)
@@ -122,7 +131,7 @@ def _message(document: bytes) -> str:
     """The errorMessage of an error document, on one line."""
     try:
         value = json.loads(document)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     message = value.get("errorMessage") if isinstance(value, dict) else None
     return " ".join(str(message).split())[:500] if message is not None else ""

@@ -70,7 +70,7 @@ Action = Start | Assign | Stop | Reject
 class _Line:
     """What the pool holds of one function."""
 
-    idle: list[Slot] = field(default_factory=list)  # the most recently used last
+    idle: dict[int, Slot] = field(default_factory=dict)  # by number; the most recently used last
     waiting: deque[Hashable] = field(default_factory=deque)  # the longest waiting first
     starting: int = 0
 
@@ -84,42 +84,40 @@ class Pool:
         self._idle_expiry = idle_expiry
         self._slots: dict[int, Slot] = {}
         self._lines: dict[str, _Line] = {}
-        self._next_number = 1
-        self._busy = 0
-        self._starting = 0
+        # So that a step looks only at what there is to do, however many functions there are:
+        self._idle: dict[int, Slot] = {}  # of all functions, the longest unused first
+        self._wanting: dict[str, _Line] = {}  # lines with waiting calls, the first to wait first
+        self._count = dict.fromkeys(State, 0)
         self._waiting = 0
+        self._next_number = 1
 
     def __repr__(self) -> str:
-        stopping = sum(slot.state is State.STOPPING for slot in self._slots.values())
-        idle = sum(len(line.idle) for line in self._lines.values())
-        return (
-            f"<Pool {self._starting} starting, {idle} idle, {self._busy} busy, {stopping} stopping of"
-            f" {self._limit}; {self._waiting} waiting>"
-        )
+        counts = ", ".join(f"{count} {state.name.lower()}" for state, count in self._count.items())
+        return f"<Pool {counts} of {self._limit}; {self._waiting} waiting>"
 
     def submit(self, function: str, ticket: Hashable) -> None:
         """A call has come."""
-        self._line(function).waiting.append(ticket)
+        if (line := self._lines.get(function)) is None:
+            line = self._lines[function] = _Line()
+        line.waiting.append(ticket)
+        self._wanting[function] = line
         self._waiting += 1
 
     def withdraw(self, function: str, ticket: Hashable) -> None:
         """A waiting call's caller has left."""
-        self._line(function).waiting.remove(ticket)
-        self._waiting -= 1
+        line = self._lines[function]
+        line.waiting.remove(ticket)
+        self._left(function, line)
 
     def ready(self, number: int, now: float) -> None:
         """An environment asks for its next event."""
         slot = self._slots[number]
         if slot.state in (State.STARTING, State.BUSY):
-            self._leave(slot)
-            slot.state, slot.since = State.IDLE, now
-            self._line(slot.function).idle.append(slot)
+            self._move(slot, State.IDLE, now)
 
     def stopping(self, number: int) -> None:
         """An environment is being ended: it will not be ready again."""
-        slot = self._slots[number]
-        self._leave(slot)
-        slot.state = State.STOPPING
+        self._move(self._slots[number], State.STOPPING)
 
     def gone(self, number: int) -> None:
         """An environment's process has ended."""
@@ -127,79 +125,99 @@ class Pool:
 
     def first_waiting(self, function: str) -> Hashable | None:
         """Take the longest waiting call of a function out of the line: its environment failed to start."""
-        line = self._line(function)
-        if not line.waiting:
-            return None
-        self._waiting -= 1
-        return line.waiting.popleft()
+        line = self._wanting.get(function)
+        return None if line is None else self._take(function, line)
 
     def step(self, now: float) -> list[Action]:
         """Everything that is to be done now."""
         actions: list[Action] = []
-        for line in self._lines.values():
-            self._expire(line, now, actions)
-            while line.waiting and line.idle:
-                slot = line.idle.pop()
-                slot.state, slot.since = State.BUSY, now
-                self._busy += 1
-                self._waiting -= 1
-                actions.append(Assign(slot.number, line.waiting.popleft()))
         if self._waiting:
+            self._assign(now, actions)
             self._reject(actions)
             self._start(now, actions)
+        while (due := self.next_expiry()) is not None and due <= now:
+            self._stop(next(iter(self._idle.values())), actions)
         return actions
 
     def next_expiry(self) -> float | None:
         """When the next idle environment is due to be stopped."""
-        oldest = [line.idle[0].since for line in self._lines.values() if line.idle]
-        return min(oldest) + self._idle_expiry if oldest else None
+        for slot in self._idle.values():
+            return slot.since + self._idle_expiry
+        return None
 
-    def _line(self, function: str) -> _Line:
-        if (line := self._lines.get(function)) is None:
-            line = self._lines[function] = _Line()
-        return line
+    # What the decisions are made of: each keeps every count and every line true.
+
+    def _move(self, slot: Slot, state: State, now: float = 0.0) -> None:
+        self._leave(slot)
+        slot.state, slot.since = state, now
+        self._enter(slot)
+
+    def _enter(self, slot: Slot) -> None:
+        """Count a slot in where its state belongs."""
+        self._count[slot.state] += 1
+        line = self._lines[slot.function]
+        if slot.state is State.IDLE:
+            line.idle[slot.number] = self._idle[slot.number] = slot
+        elif slot.state is State.STARTING:
+            line.starting += 1
 
     def _leave(self, slot: Slot) -> None:
-        """Take a slot out of whatever its state counts it in."""
-        if slot.state is State.BUSY:
-            self._busy -= 1
+        """The opposite."""
+        self._count[slot.state] -= 1
+        line = self._lines[slot.function]
+        if slot.state is State.IDLE:
+            del line.idle[slot.number], self._idle[slot.number]
         elif slot.state is State.STARTING:
-            self._starting -= 1
-            self._line(slot.function).starting -= 1
-        elif slot.state is State.IDLE:
-            self._line(slot.function).idle.remove(slot)
+            line.starting -= 1
 
-    def _expire(self, line: _Line, now: float, actions: list[Action]) -> None:
-        while line.idle and now - line.idle[0].since >= self._idle_expiry:
-            self._stop(line.idle[0], actions)
+    def _take(self, function: str, line: _Line) -> Hashable:
+        """The longest waiting call, out of its line."""
+        ticket = line.waiting.popleft()
+        self._left(function, line)
+        return ticket
+
+    def _left(self, function: str, line: _Line) -> None:
+        """One call waits no more."""
+        self._waiting -= 1
+        if not line.waiting:
+            del self._wanting[function]
 
     def _stop(self, slot: Slot, actions: list[Action]) -> None:
-        self.stopping(slot.number)
+        self._move(slot, State.STOPPING)
         actions.append(Stop(slot.number))
+
+    # The decisions.
+
+    def _assign(self, now: float, actions: list[Action]) -> None:
+        """Give waiting calls the idle environments of their function, the most recently used first."""
+        for function, line in list(self._wanting.items()):
+            while line.waiting and line.idle:
+                slot = line.idle[next(reversed(line.idle))]
+                self._move(slot, State.BUSY, now)
+                actions.append(Assign(slot.number, self._take(function, line)))
 
     def _reject(self, actions: list[Action]) -> None:
         """Refuse the calls no slot can ever be free for: each waiter needs one that is not busy."""
-        while self._waiting > self._limit - self._busy:
-            # The line that waits longest in number gives: one busy function must not push out the others.
-            line = max(self._lines.values(), key=lambda line: len(line.waiting))
-            self._waiting -= 1
+        while self._waiting > self._limit - self._count[State.BUSY]:
+            # The line with the most waiting gives its newest, so one busy function does not push out the
+            # others; among equals the line that began to wait last.
+            function = max(reversed(self._wanting), key=lambda name: len(self._wanting[name].waiting))
+            line = self._wanting[function]
             actions.append(Reject(line.waiting.pop()))
+            self._left(function, line)
 
     def _start(self, now: float, actions: list[Action]) -> None:
         """Start environments for waiting calls; make room by stopping other functions' idle ones."""
-        for function, line in self._lines.items():
-            while line.starting < len(line.waiting) and self._starting < self._starts:
-                if len(self._slots) >= self._limit:
-                    # One is enough at a time for each waiter: those already stopping will be free soon.
-                    stopping = sum(slot.state is State.STOPPING for slot in self._slots.values())
-                    idle = [line.idle[0] for line in self._lines.values() if line.idle]
-                    if idle and stopping < self._waiting - self._starting:
-                        self._stop(min(idle, key=lambda slot: slot.since), actions)
-                        continue
+        for function, line in self._wanting.items():
+            while line.starting < len(line.waiting) and self._count[State.STARTING] < self._starts:
+                if len(self._slots) < self._limit:
+                    slot = Slot(self._next_number, function, State.STARTING, now)
+                    self._next_number += 1
+                    self._slots[slot.number] = slot
+                    self._enter(slot)
+                    actions.append(Start(slot.number, function))
+                # One is enough for each waiter: those already stopping will be free soon.
+                elif self._idle and self._count[State.STOPPING] < self._waiting - self._count[State.STARTING]:
+                    self._stop(next(iter(self._idle.values())), actions)
+                else:
                     return
-                slot = Slot(self._next_number, function, State.STARTING, now)
-                self._next_number += 1
-                self._slots[slot.number] = slot
-                self._starting += 1
-                line.starting += 1
-                actions.append(Start(slot.number, function))

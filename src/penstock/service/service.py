@@ -43,7 +43,8 @@ class Service:
         self._invocations: set[Invocation] = set()
         self._expiry: asyncio.TimerHandle | None = None
         self._memory: asyncio.TimerHandle | None = None
-        self._stopping = False
+        self._stopping = False  # no new calls
+        self._stopped = False  # nothing at all
         self._idle = asyncio.Event()
 
     def __repr__(self) -> str:
@@ -64,6 +65,7 @@ class Service:
                 await asyncio.wait_for(self._idle.wait(), drain)
             except TimeoutError:
                 pass
+        self._stopped = True
         for invocation in list(self._invocations):
             invocation.finish(outcomes.STOPPED)
         for timer in (self._expiry, self._memory):
@@ -120,7 +122,7 @@ class Service:
     # What is to be done.
 
     def _step(self) -> None:
-        if self._stopping:
+        if self._stopped:
             return
         for action in self._pool.step(self.loop.time()):
             match action:
@@ -153,8 +155,8 @@ class Service:
         near = False
         for environment in list(self._environments.values()):
             near |= environment.check_memory()
-        if self._environments and not self._stopping:
+        if self._environments and not self._stopped:
             self._memory = self.loop.call_later(_LOOK_CLOSELY if near else _LOOK, self._look_at_memory)
 
     def _note(self, text: str) -> None:
-        self.log(LogLine("", "", "", text, platform=True))
+        self.log(LogLine("penstock", "", "", text))

@@ -238,7 +238,8 @@ def _wire_headers(
         _entry(merged, name).extend(values)
     for name, value in single.items():
         values = _entry(merged, name)
-        if value not in values:
+        # null is how a handler says "no such header", streamed or not.
+        if value is not None and value not in values:
             values.append(value)
 
     lines: list[tuple[bytes, bytes]] = []
@@ -250,6 +251,8 @@ def _wire_headers(
         texts = [_value(f"header {_shown(name)}", value) for value in values]
         if lower == "content-length":
             lengths = texts
+        elif lower == "content-type":
+            lines += [(wire, text) for text in texts[-1:]]  # there can be but one
         else:
             lines += [(wire, text) for text in texts]
     if not merged.get("content-type", ("", []))[1]:

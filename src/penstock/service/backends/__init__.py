@@ -49,6 +49,9 @@ class Listener(Protocol):
     def spawn_failed(self, message: str) -> None:
         """It could not be started; nothing follows."""
 
+    def spawn_lost(self) -> None:
+        """It was not started, for no fault of its own: another may be. Nothing follows."""
+
 
 class Backend(Protocol):
     """Starts processes for environments."""

@@ -1,4 +1,4 @@
-"""What the gateway says of each request, once it is over."""
+"""What the gateway and the Lambda API say of each request, once it is over."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ class RequestRecord:
     """One request, for the log. Times are in seconds."""
 
     time: float  # epoch, when it came
-    method: str
-    path: str  # as sent, query included
+    method: str  # of HTTP; or, of a call to the Lambda API, the operation
+    path: str  # as sent, query included; "" for a call
     function: str  # "" when no function was called
     request_id: str
     status: int  # what the client was told, or would have been

@@ -1,0 +1,131 @@
+"""`python -m penstock.runtime` as a process: loading, ending, and what is said of both."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from penstock.protocol import runtime_api
+from runtime_kit import Side
+
+
+class Runtime:
+    """A runtime on a handler's source, and the Runtime API it asks over TCP."""
+
+    def __init__(self, folder: Path, source: str, handler: str = "app.handler") -> None:
+        (folder / "app.py").write_text(textwrap.dedent(source))
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(10)
+        environ = {
+            **os.environ,
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{listener.getsockname()[1]}",
+            "_HANDLER": handler,
+            "LAMBDA_TASK_ROOT": str(folder),
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "penstock.runtime"],
+            env=environ,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        with listener:
+            self.side = Side(listener.accept()[0])
+
+    def end(self) -> tuple[int, str]:
+        """Its exit status and what it printed."""
+        out, _ = self.process.communicate(timeout=10)
+        return self.process.returncode, out
+
+    def close(self) -> None:
+        self.side.sock.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+@pytest.fixture
+def started() -> Iterator[list[Runtime]]:
+    started: list[Runtime] = []
+    yield started
+    for each in started:
+        each.close()
+
+
+def test_it_handles_events_until_the_service_goes(started: list[Runtime], tmp_path: Path) -> None:
+    source = """
+        import atexit
+        atexit.register(lambda: print("registered"))
+        def handler(event, context):
+            print("printed")
+            return event["a"]
+        """
+    started.append(runtime := Runtime(tmp_path, source))
+    for number in range(2):
+        runtime.side.event(b'{"a": %d}' % number)
+        runtime.side.accept()
+        assert runtime.side.read().verb == "next"
+        assert runtime.side.read().body == b"%d" % number
+    assert runtime.side.read().verb == "next"
+    runtime.side.sock.close()
+    status, out = runtime.end()
+    assert out.startswith("printed\nprinted\n")
+    assert "registered" in out
+    assert "Traceback" not in out
+    assert status in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "handler", "error_type"),
+    [
+        ("import nope_nope", "app.handler", "Runtime.ImportModuleError"),
+        ("def handler(:", "app.handler", "Runtime.UserCodeSyntaxError"),
+        ("", "app.handler", "Runtime.HandlerNotFound"),
+        ("", "handler", "Runtime.MalformedHandlerName"),
+        ("raise ValueError('no')", "app.handler", "ValueError"),
+        ("raise KeyboardInterrupt", "app.handler", "KeyboardInterrupt"),
+    ],
+)
+def test_a_handler_that_cannot_be_loaded(
+    started: list[Runtime], tmp_path: Path, source: str, handler: str, error_type: str
+) -> None:
+    started.append(runtime := Runtime(tmp_path, source, handler))
+    runtime.side.accept()
+    sent = runtime.side.read()
+    assert sent.path == runtime_api.INIT_ERROR_PATH
+    assert sent.headers[runtime_api.ERROR_TYPE.lower()] == error_type
+    assert json.loads(sent.body)["errorType"] == error_type
+    status, out = runtime.end()
+    assert status == 1
+    assert f"[ERROR] {error_type}" in out
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("sys.exit()", 0), ("sys.exit(3)", 3), ("sys.exit('words')", 1), ("os._exit(4)", 4)]
+)
+@pytest.mark.parametrize("when", ["import", "call"])
+def test_a_function_that_wants_to_exit(
+    started: list[Runtime], tmp_path: Path, code: str, status: int, when: str
+) -> None:
+    source = f"import os, sys\n{code if when == 'import' else ''}\ndef handler(event, context): {code}\n"
+    started.append(runtime := Runtime(tmp_path, source))
+    if when == "call":
+        runtime.side.event()
+    assert runtime.end()[0] == status
+
+
+def test_without_an_address_it_says_so() -> None:
+    environ = {name: value for name, value in os.environ.items() if name != "AWS_LAMBDA_RUNTIME_API"}
+    done = subprocess.run(
+        [sys.executable, "-m", "penstock.runtime"], env=environ, capture_output=True, text=True, timeout=10
+    )
+    assert done.returncode == 1
+    assert "AWS_LAMBDA_RUNTIME_API" in done.stderr
+    assert "Traceback" not in done.stderr

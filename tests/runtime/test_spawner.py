@@ -1,0 +1,251 @@
+"""The spawner as a process: it starts environments, tells of their end, and leaves nothing behind."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.protocol import limits
+from platform_process import wait_until
+from runtime_kit import Side
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+class Spawned:
+    """One environment, seen from the service."""
+
+    def __init__(self) -> None:
+        self.dial, self.their_dial = socket.socketpair()
+        self.log, self.their_log = os.pipe()
+        ours, theirs = socket.socketpair()
+        with theirs:
+            socket.send_fds(self.dial, [b"."], [theirs.fileno()])
+        self.side = Side(ours)
+        self.pid = 0
+
+    def printed(self) -> str:
+        """Everything it prints until it ends."""
+        text = b""
+        while data := os.read(self.log, 65536):
+            text += data
+        return text.decode()
+
+    def close(self) -> None:
+        self.dial.close()
+        self.side.sock.close()
+        os.close(self.log)
+
+
+class Service:
+    """The service's end of a spawner."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.control.settimeout(10)
+        with theirs:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "penstock.runtime.spawner", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+            )
+        self.environments: list[Spawned] = []
+        self.ready = self.receive()
+
+    def receive(self) -> dict[str, Any]:
+        data, fds, _, _ = socket.recv_fds(self.control, 65536, 4)
+        for fd in fds:
+            os.close(fd)
+        message: dict[str, Any] = json.loads(data)
+        return message
+
+    def spawn(self, source: str, id: str = "e1", **order: Any) -> Spawned:
+        (self.folder / "app.py").write_text(textwrap.dedent(source))
+        spawned = Spawned()
+        self.environments.append(spawned)
+        message = {
+            "spawn": id,
+            "mark": 1000 + len(self.environments),
+            "environment": {
+                "AWS_LAMBDA_RUNTIME_API": "fd:3",
+                "_HANDLER": "app.handler",
+                "LAMBDA_TASK_ROOT": str(self.folder),
+                "PATH": os.defpath,
+            },
+            "root": str(self.folder),
+            "data_limit": 1024 * limits.MIB,
+            **order,
+        }
+        with spawned.their_dial:
+            fds = [spawned.their_dial.fileno(), spawned.their_log]
+            socket.send_fds(self.control, [json.dumps(message).encode()], fds)
+        os.close(spawned.their_log)
+        told = self.receive()
+        assert told["spawned"] == id
+        spawned.pid = told["pid"]
+        return spawned
+
+    def close(self) -> None:
+        self.control.close()
+        self.process.wait(10)
+        for each in self.environments:
+            each.close()
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    service = Service(tmp_path)
+    yield service
+    service.close()
+
+
+def alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+ECHO = "def handler(event, context): return event"
+
+
+def test_it_says_that_it_is_ready(service: Service) -> None:
+    assert service.ready == {"ready": sys.version.split()[0], "pid": service.process.pid}
+
+
+def test_an_environment_handles_events(service: Service) -> None:
+    spawned = service.spawn(ECHO)
+    spawned.side.event(b'{"a": 1}')
+    spawned.side.accept()
+    assert spawned.side.read().verb == "next"
+    assert json.loads(spawned.side.read().body) == {"a": 1}
+
+
+def test_what_an_environment_is_like(service: Service) -> None:
+    spawned = service.spawn(
+        """
+        import os, resource, signal, sys
+        def handler(event, context):
+            return {
+                "environ": dict(os.environ),
+                "cwd": os.getcwd(),
+                "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+                "open": sorted(os.listdir("/proc/self/fd"), key=int),
+                "leader": os.getsid(0) == os.getpid(),
+                "sigint": signal.getsignal(signal.SIGINT) is signal.default_int_handler,
+                "sigterm": signal.getsignal(signal.SIGTERM) is signal.SIG_DFL,
+                "random": __import__("random").random(),
+            }
+        """
+    )
+    spawned.side.event()
+    spawned.side.accept()
+    spawned.side.read()
+    said = json.loads(spawned.side.read().body)
+    assert said["cwd"] == str(service.folder)
+    assert said["files"] == limits.OPEN_FILES
+    assert said["leader"]
+    assert said["sigint"]
+    assert said["sigterm"]
+    assert said["environ"]["AWS_EXECUTION_ENV"].startswith("AWS_Lambda_python3.")
+    allowed = {"AWS_LAMBDA_RUNTIME_API", "_HANDLER", "LAMBDA_TASK_ROOT", "PATH", "AWS_EXECUTION_ENV"}
+    assert said["environ"].keys() - {"_X_AMZN_TRACE_ID", "LC_CTYPE"} == allowed
+    # stdin, stdout, stderr, dial, its connection, and the one that lists them
+    assert len(said["open"]) == 6
+
+
+def test_output_goes_to_the_log(service: Service) -> None:
+    spawned = service.spawn("import os\nprint('one')\nos.write(2, b'two\\n')\nos._exit(0)")
+    assert spawned.printed() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("os._exit(7)", 7),
+        ("os.kill(os.getpid(), 9)", -9),
+        ("os.kill(os.getpid(), 11)", -11),
+        ("raise SystemExit(3)", 3),
+    ],
+)
+def test_its_end_is_told(service: Service, code: str, status: int) -> None:
+    service.spawn(f"import os\n{code}")
+    told = service.receive()
+    assert (told["exited"], told["status"]) == ("e1", status)
+    assert told["max_rss"] > limits.MIB
+
+
+def test_a_root_that_is_not_there(service: Service) -> None:
+    spawned = service.spawn(ECHO, root="/nowhere/at/all")
+    assert service.receive()["status"] == 1
+    assert "the environment could not be set up" in spawned.printed()
+
+
+FORKING = """
+    import os
+    def sleep():
+        import signal
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        os.closerange(0, 100)
+        while True:
+            signal.pause()
+    def handler(event, context):
+        pids = []
+        read, write = os.pipe()
+        for detached in (False, True):
+            if os.fork() == 0:
+                if detached:
+                    os.setsid()
+                    if os.fork():
+                        os._exit(0)
+                os.write(write, b"%d\\n" % os.getpid())
+                sleep()
+        data = b""
+        while data.count(b"\\n") < 2:
+            data += os.read(read, 100)
+        return list(map(int, data.split()))
+    """
+
+
+@pytest.mark.parametrize("how", ["environment killed", "service gone"])
+def test_nothing_a_function_forked_is_left(service: Service, how: str) -> None:
+    spawned = service.spawn(FORKING)
+    spawned.side.event()
+    spawned.side.accept()
+    spawned.side.read()
+    pids = json.loads(spawned.side.read().body)
+    assert all(map(alive, pids))
+    if how == "environment killed":
+        os.kill(spawned.pid, signal.SIGKILL)
+        assert service.receive()["exited"] == "e1"
+    else:
+        service.control.close()
+    wait_until(lambda: not any(map(alive, [spawned.pid, *pids])), "the end of all")
+    if how != "environment killed":
+        assert service.process.wait(10) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_is_the_services_to_handle(service: Service, number: int) -> None:
+    service.process.send_signal(number)
+    spawned = service.spawn(ECHO)
+    assert alive(spawned.pid)
+
+
+def test_a_killed_spawner_takes_its_environments_along(service: Service) -> None:
+    spawned = service.spawn(ECHO)
+    spawned.side.event()
+    spawned.side.read()
+    service.process.kill()
+    wait_until(lambda: not alive(spawned.pid), "the environment's end")

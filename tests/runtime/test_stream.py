@@ -1,0 +1,380 @@
+"""The flush rule by table, with times as arguments; and the writers on real sockets."""
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from http_kit import LOOPS, run_on
+from penstock.protocol.chunked import LAST_CHUNK, Deframer
+from penstock.runtime import stream
+from penstock.runtime.stream import (
+    AT_ONCE,
+    FLUSH_SIZE,
+    WINDOW,
+    AsyncStreamWriter,
+    Disconnected,
+    FlushTimer,
+    Gather,
+    StreamWriter,
+    send_all,
+)
+
+HEAD = b"HEAD\r\n\r\n"
+
+
+def joined(pieces: Sequence[Any] | None) -> bytes | None:
+    return None if pieces is None else b"".join(pieces)
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+# The rule.
+
+
+def test_the_first_nine_of_a_window_leave_at_once_and_the_tenth_is_held() -> None:
+    gather = Gather()
+    for _ in range(AT_ONCE):
+        assert joined(gather.add(b"x", 5.0)) == chunk(b"x")
+    assert gather.add(b"y", 5.0) is None
+    assert gather.add(b"z", 5.0 + WINDOW * 0.9) is None
+    assert joined(gather.take()) == chunk(b"yz")
+    assert gather.take() == []
+
+
+@pytest.mark.parametrize("start", [0.0, 1e-9, 5.0, 1e6])
+def test_single_chunks_never_wait(start: float) -> None:
+    gather = Gather()
+    for step in range(100):
+        assert gather.add(b"x", start + step * WINDOW * 1.5) is not None
+
+
+@pytest.mark.parametrize(
+    # times in windows: does each chunk leave with its own call?
+    ("times", "leave"),
+    [
+        ([0] * 9, "YYYYYYYYY"),
+        ([0] * 11, "YYYYYYYYY--"),
+        ([0] * 10 + [1], "YYYYYYYYY-Y"),  # what was held leaves with it
+        ([0] * 9 + [1], "YYYYYYYYYY"),
+        ([0] * 10 + [1] * 10, "YYYYYYYYY-YYYYYYYYYY"),
+        ([0, 0.5, 0.9, 1.1, 1.5, 2.2], "YYYYYY"),
+        ([0] * 10 + [0.5, 0.99, 1.0], "YYYYYYYYY---Y"),
+    ],
+)
+def test_windows(times: list[float], leave: str) -> None:
+    gather = Gather()
+    sent = b""
+    for number, when in enumerate(times):
+        pieces = gather.add(b"%c" % (65 + number), 7.0 + when * WINDOW * 1.000001)
+        assert ("-" if pieces is None else "Y") == leave[number]
+        sent += joined(pieces) or b""
+    sent += joined(gather.take()) or b""
+    deframer = Deframer()
+    assert b"".join(deframer.feed(sent + LAST_CHUNK)) == bytes(range(65, 65 + len(times)))
+
+
+def test_what_is_held_leaves_when_64_kib_are_full() -> None:
+    gather = Gather()
+    for _ in range(AT_ONCE):
+        gather.add(b"x", 0.0)
+    piece = b"y" * 1024
+    for _ in range(FLUSH_SIZE // 1024 - 1):
+        assert gather.add(piece, 0.0) is None
+    assert joined(gather.add(piece, 0.0)) == chunk(b"y" * FLUSH_SIZE)
+    assert gather.add(b"z", 0.0) is None
+
+
+def test_a_large_chunk_is_not_copied_and_takes_what_is_held_with_it() -> None:
+    gather = Gather()
+    for _ in range(AT_ONCE):
+        gather.add(b"x", 0.0)
+    assert gather.add(b"held", 0.0) is None
+    large = b"y" * FLUSH_SIZE
+    pieces = gather.add(large, 0.0)
+    assert pieces is not None
+    assert any(piece is large for piece in pieces)
+    assert joined(pieces) == chunk(b"held") + chunk(large)
+
+
+# Sending.
+
+
+class Short:
+    """A socket that takes `room` bytes in the first call."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.sent = b""
+        self.calls = 0
+
+    def sendmsg(self, pieces: Sequence[Any]) -> int:
+        self.calls += 1
+        data = b"".join(pieces)[: self.room]
+        self.sent += data
+        return len(data)
+
+    def sendall(self, data: Any) -> None:
+        self.calls += 1
+        self.sent += bytes(data)
+
+
+@pytest.mark.parametrize("room", range(12))
+def test_a_partial_send_is_finished(room: int) -> None:
+    sock = Short(room)
+    send_all(sock, [b"abc", memoryview(b"defg"), b"", b"hij"])  # type: ignore[arg-type]
+    assert sock.sent == b"abcdefghij"
+    assert sock.calls == (1 if room >= 10 else 2)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    theirs.settimeout(10)
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_a_closed_connection_is_disconnected(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    theirs.close()
+    with pytest.raises(Disconnected):
+        send_all(ours, [b"x"])
+
+
+class NoTimer(FlushTimer):
+    """Counts, and does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[StreamWriter] = []
+
+    def start(self, writer: StreamWriter) -> None:
+        self.started.append(writer)
+
+
+@pytest.fixture
+def still(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Time as the writers see it, standing still: `still.now`."""
+    clock = SimpleNamespace(now=1.0, sleep=time.sleep)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr(stream, "time", clock)
+    return clock
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def test_the_head_leaves_with_the_first_chunk(pair: Pair) -> None:
+    ours, theirs = pair
+    writer = StreamWriter(ours, [HEAD, chunk(b"prelude")], NoTimer())
+    theirs.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        theirs.recv(100)
+    writer.write(b"one")
+    assert theirs.recv(100) == HEAD + chunk(b"prelude") + chunk(b"one")
+
+
+def test_an_empty_chunk_sends_the_head_and_no_frame(pair: Pair) -> None:
+    ours, theirs = pair
+    writer = StreamWriter(ours, [HEAD], NoTimer())
+    writer.write(b"")
+    assert theirs.recv(100) == HEAD
+    writer.write(b"")
+    writer.write(memoryview(b""))
+    writer.write(b"x")
+    assert theirs.recv(100) == chunk(b"x")
+
+
+def test_the_end_sends_all_that_is_left(pair: Pair) -> None:
+    ours, theirs = pair
+    StreamWriter(ours, [HEAD], NoTimer()).end(LAST_CHUNK)
+    assert theirs.recv(100) == HEAD + LAST_CHUNK
+
+
+def test_the_timer_is_started_once_for_what_is_held(pair: Pair, still: SimpleNamespace) -> None:
+    ours, theirs = pair
+    timer = NoTimer()
+    writer = StreamWriter(ours, [HEAD], timer)
+    for number in range(AT_ONCE + 1):  # the first goes with the head
+        writer.write(b"%d" % number)
+    assert not timer.started
+    theirs.recv(1000)
+    writer.write(b"a")
+    writer.write(b"b")
+    assert timer.started == [writer]
+    writer.flush_held()
+    assert theirs.recv(100) == chunk(b"ab")
+    writer.flush_held()  # nothing is held
+    writer.write(b"c")
+    assert timer.started == [writer, writer]
+    writer.end(LAST_CHUNK)
+    assert theirs.recv(100) == chunk(b"c") + LAST_CHUNK
+
+
+def test_a_failed_flush_is_told_by_the_next_write(pair: Pair, still: SimpleNamespace) -> None:
+    ours, theirs = pair
+    writer = StreamWriter(ours, [HEAD], NoTimer())
+    for _ in range(AT_ONCE + 2):
+        writer.write(b"x")
+    theirs.close()
+    writer.flush_held()
+    for _ in range(2):
+        with pytest.raises(Disconnected):
+            writer.write(b"y")
+        with pytest.raises(Disconnected):
+            writer.end(LAST_CHUNK)
+    writer.flush_held()
+
+
+def test_the_timer_sends_what_a_quiet_generator_left(pair: Pair, still: SimpleNamespace) -> None:
+    ours, theirs = pair
+    timer = FlushTimer()
+    writer = StreamWriter(ours, [b""], timer)
+    deframer, got = Deframer(), b""
+    for turn in range(3):  # it is used again and again, also by the next response
+        still.now += 1
+        for number in range(AT_ONCE + 2):
+            writer.write(b"%x" % number)
+        while len(got) < 11 * (turn + 1):
+            got += b"".join(deframer.feed(theirs.recv(1000)))
+    assert got == b"0123456789a" * 3
+
+
+def test_a_slow_reader_holds_the_writer_back_and_the_order_is_kept(pair: Pair) -> None:
+    ours, theirs = pair
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    writer = StreamWriter(ours, [b""], FlushTimer())
+    written = 0
+
+    def write() -> None:
+        nonlocal written
+        for number in range(20_000):
+            writer.write(b"%d\n" % number)
+            written = number
+        writer.end(LAST_CHUNK)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    deframer, got, most = Deframer(), b"", 0
+    while not deframer.done:
+        got += b"".join(deframer.feed(theirs.recv(3000)))
+        most = max(most, written - got.count(b"\n"))
+    thread.join(10)
+    assert got == b"".join(b"%d\n" % number for number in range(20_000))
+    # What is on its way: one flush, and what the two sockets hold.
+    assert most < 15_000
+
+
+def test_a_writer_that_waits_is_told_that_the_reader_left(pair: Pair) -> None:
+    ours, theirs = pair
+    writer = StreamWriter(ours, [b""], NoTimer())
+    told = threading.Event()
+
+    def write() -> None:
+        try:
+            while True:
+                writer.write(b"x" * FLUSH_SIZE)
+        except Disconnected:
+            told.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    theirs.recv(10)
+    theirs.close()
+    assert told.wait(10)
+    thread.join(10)
+
+
+# The same from a coroutine.
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Callable[[Any], None]:
+    return lambda test: run_on(LOOPS[request.param], test)
+
+
+def test_async_chunks_leave_at_once_and_the_held_by_the_timer(run: Callable[[Any], None], pair: Pair) -> None:
+    ours, theirs = pair
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        theirs.setblocking(False)
+        writer = AsyncStreamWriter(ours, [HEAD], loop)
+        await writer.write(b"")
+        assert await loop.sock_recv(theirs, 100) == HEAD
+        await writer.write(b"")
+        for _ in range(AT_ONCE + 1):
+            await writer.write(b"x")
+        got = b""
+        while got != chunk(b"x") * (AT_ONCE + 1):
+            got += await loop.sock_recv(theirs, 1000)
+        writer.release()
+        writer.end(LAST_CHUNK)
+        assert await loop.sock_recv(theirs, 100) == LAST_CHUNK
+
+    run(test())
+
+
+def test_an_async_writer_waits_for_a_slow_reader(run: Callable[[Any], None], pair: Pair) -> None:
+    ours, theirs = pair
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        theirs.setblocking(False)
+        writer = AsyncStreamWriter(ours, [b""], loop)
+
+        async def write() -> None:
+            for number in range(3000):
+                await writer.write(b"%d\n" % number * 20)
+
+        writing = asyncio.create_task(write())
+        for _ in range(100):
+            await asyncio.sleep(0)  # the loop is free meanwhile
+        assert not writing.done()  # nobody reads
+        deframer, got = Deframer(), b""
+        while not writing.done():
+            got += b"".join(deframer.feed(await loop.sock_recv(theirs, 3000)))
+        await writing
+        writer.release()
+        ours.setblocking(True)
+        ending = loop.run_in_executor(None, writer.end, LAST_CHUNK)
+        while not deframer.done:
+            got += b"".join(deframer.feed(await loop.sock_recv(theirs, 65536)))
+        await ending
+        assert got == b"".join(b"%d\n" % number * 20 for number in range(3000))
+
+    run(test())
+
+
+def test_an_async_writer_is_told_that_the_reader_left(run: Callable[[Any], None], pair: Pair) -> None:
+    ours, theirs = pair
+
+    async def test() -> None:
+        writer = AsyncStreamWriter(ours, [b""], asyncio.get_running_loop())
+
+        async def write() -> None:
+            while True:
+                await writer.write(b"x" * FLUSH_SIZE)
+
+        writing = asyncio.create_task(write())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        theirs.close()
+        with pytest.raises(Disconnected):
+            await writing
+        with pytest.raises(Disconnected):
+            await writer.write(b"more")
+        writer.release()
+        with pytest.raises(Disconnected):
+            writer.end(LAST_CHUNK)
+
+    run(test())

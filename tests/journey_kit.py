@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -15,6 +16,10 @@ from urllib.parse import quote
 import pytest
 
 TIMEOUT = 20
+
+# A shell's background job ignores SIGINT, and so would every process that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A handler that does what its event asks. `ask=` in the query, or the body, is JSON:
 #   {"result": what to return, "chunks": [the steps of its body's generator], "closed": file made at its end}

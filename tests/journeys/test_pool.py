@@ -1,0 +1,208 @@
+"""Execution environments as a pool: one invocation at a time in each, kept, grown, limited, let go."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from botocore.exceptions import ClientError
+
+from gateway_client import Answer, Caller, call
+from platform_process import Platform, wait_until
+
+POOLED = """
+    import os, time
+
+    calls = 0
+    inside = 0
+
+    def lambda_handler(event, context):
+        global calls, inside
+        calls += 1
+        inside += 1
+        most = inside
+        what = (event.get("path") or event.get("rawPath")).strip("/")
+        try:
+            if what == "crash":
+                os._exit(1)
+            if what == "stuck":
+                time.sleep(60)
+            if what == "slow":
+                time.sleep(0.3)
+        finally:
+            inside -= 1
+        if what == "hold":
+            return hold()
+        return {"pid": os.getpid(), "calls": calls, "at once": most}
+
+    def hold():
+        yield str(os.getpid())
+        while True:
+            time.sleep(0.01)
+            yield "x"
+"""
+
+
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory) -> Iterator[Platform]:
+    with Platform(
+        tmp_path_factory.mktemp("pooled"), {"pooled": POOLED}, "--max-environments", "3"
+    ) as platform:
+        yield platform
+
+
+def state(platform: Platform, path: str = "/state") -> dict[str, int]:
+    found: dict[str, int] = json.loads(call(platform, path).body)
+    return found
+
+
+def test_module_state_is_kept_between_invocations(pooled):
+    first = state(pooled)
+    second, third = state(pooled), state(pooled)
+    assert first["pid"] == second["pid"] == third["pid"]
+    assert third["calls"] == second["calls"] + 1 == first["calls"] + 2
+
+
+def test_each_invocation_at_the_same_time_has_an_environment_of_its_own(pooled):
+    holders = [Caller(pooled, "/hold") for _ in range(3)]
+    processes = {int(holder.read()) for holder in holders}
+    assert len(processes) == 3
+    for holder in holders:
+        holder.leave()
+        holder.record()
+    # All three are kept, and the one used last is used first.
+    assert state(pooled)["pid"] in processes
+
+
+def test_one_environment_never_runs_two_invocations_at_once(pooled):
+    answers: list[Answer] = []
+
+    def work() -> None:
+        for _ in range(10):
+            answers.append(call(pooled, "/state"))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {answer.status for answer in answers} == {200}
+    assert {json.loads(answer.body)["at once"] for answer in answers} == {1}
+    assert len({json.loads(answer.body)["pid"] for answer in answers}) <= 3
+
+
+def test_above_the_limit_calls_are_throttled(pooled):
+    holders = [Caller(pooled, "/hold") for _ in range(3)]
+    for holder in holders:
+        assert holder.read()
+    answer = call(pooled, "/state")
+    assert (answer.status, json.loads(answer.body)) == (429, {"message": "Too Many Requests"})
+    assert answer.ending == "throttled"
+    assert "--max-environments" in answer.detail
+    client = pooled.client()
+    for operation in (client.invoke, client.invoke_with_response_stream):
+        with pytest.raises(client.exceptions.TooManyRequestsException) as caught:
+            operation(FunctionName="pooled")
+        assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
+        assert caught.value.response["Reason"] == "ConcurrentInvocationLimitExceeded"
+        assert isinstance(caught.value, ClientError)
+    for holder in holders:
+        holder.leave()
+        holder.record()
+    assert call(pooled, "/state").status == 200
+
+
+def test_a_stuck_function_does_not_block_another(pooled):
+    stuck = Caller(pooled, "/stuck")
+    assert state(pooled)["pid"]
+    assert not pooled.find(event="request", path=stuck.path)
+    stuck.leave()
+    assert stuck.record()["ending"] == "client left"
+
+
+@pytest.mark.parametrize("case", ["crash", "stuck"])
+def test_an_environment_that_is_lost_gives_its_place_free(pooled, case):
+    """More often than there are places: none may be kept."""
+    for _ in range(5):
+        before = state(pooled)
+        caller = Caller(pooled, f"/{case}")
+        if case == "crash":
+            assert caller.finish().ending == "crashed"
+        else:
+            time.sleep(0.01)
+            caller.leave()
+            caller.record()
+        after = state(pooled)
+        if case == "crash":
+            assert (after["pid"], after["calls"]) != (before["pid"], before["calls"] + 2)
+    holders = [Caller(pooled, "/hold") for _ in range(3)]
+    assert all(holder.read() for holder in holders)
+    for holder in holders:
+        holder.leave()
+        holder.record()
+
+
+def test_an_idle_environment_that_is_killed_is_given_no_call(pooled):
+    for _ in range(20):
+        victim = state(pooled)["pid"]
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: not exists(victim), "its end")  # noqa: B023
+        assert state(pooled)["pid"] != victim
+
+
+def test_a_caller_that_leaves_while_waiting_is_never_served(tmp_path):
+    source = "import time\ntime.sleep(0.5)\ndef lambda_handler(event, context): print('called'); return 1\n"
+    with Platform(tmp_path, {"starting": source}) as platform:
+        caller = Caller(platform, "/")
+        time.sleep(0.1)
+        caller.leave()
+        record = caller.record()
+        assert (record["ending"], record["detail"]) == ("client left", "before the function was called")
+        assert call(platform, "/").text == "1"
+        assert len(platform.find(event="log", message="called")) == 1
+
+
+def test_an_idle_environment_is_let_go(tmp_path):
+    with Platform(tmp_path, {"pooled": POOLED}, "--idle-expiry", "0.2") as platform:
+        first = state(platform)["pid"]
+        wait_until(lambda: not exists(first), "the idle environment to end", 5)
+        assert state(platform)["pid"] != first
+        assert state(platform)["calls"] == 2  # used often enough, it stays
+
+
+def test_idle_environments_of_one_function_make_room_for_another(tmp_path):
+    with Platform(tmp_path, {"one": POOLED, "two": POOLED}, "--max-environments", "2") as platform:
+        for name in ("one", "two", "one"):
+            holders = [Caller(platform, f"/lambda-url/{name}/hold") for _ in range(2)]
+            processes = {int(holder.read()) for holder in holders}
+            assert len(processes) == 2
+            # Every place is busy: no other function can push them out.
+            other = "two" if name == "one" else "one"
+            assert call(platform, f"/lambda-url/{other}/state").status == 429
+            for holder in holders:
+                holder.leave()
+                holder.record()
+        stuck = Caller(platform, "/lambda-url/two/stuck")
+        assert state(platform, "/lambda-url/one/state")["pid"]
+        stuck.leave()
+        stuck.record()
+
+
+def test_many_calls_at_once_start_many_environments(tmp_path):
+    with Platform(tmp_path, {"pooled": POOLED}, "--env", "LARGE=" + "x" * 60_000) as platform:
+        callers = [Caller(platform, "/slow") for _ in range(24)]
+        answers = [caller.finish() for caller in callers]
+        assert [answer.status for answer in answers] == [200] * 24
+        assert {json.loads(answer.body)["calls"] for answer in answers} <= {1, 2}
+
+
+def exists(process: int) -> bool:
+    """Whether a process lives; one that has ended, and is not buried yet, does not."""
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

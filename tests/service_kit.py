@@ -168,7 +168,7 @@ class Bench:
             Function("other", "other.handler", "/code", "python"),
         ]
         self.service = Service(
-            Registry(functions, "us-east-1"), Config(**config), self.lines.append, backend=self.backend
+            Registry(functions, "us-east-1"), Config(**config), self.lines.append, self.backend
         )
 
     async def __aenter__(self) -> "Bench":

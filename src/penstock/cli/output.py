@@ -171,7 +171,7 @@ class JsonLines:
     def _write(self, event: str, now: float, members: dict[str, object]) -> None:
         second = int(now)
         when = f"{_iso(second)}.{int((now - second) * 1000):03d}Z"
-        self._lines.write(json.dumps({"event": event, "time": when, **members}))
+        self._lines.write(_JSON({"event": event, "time": when, **members}))
 
 
 def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
@@ -276,4 +276,5 @@ def _iso(second: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
+_JSON = json.JSONEncoder(check_circular=False).encode
 _REQUEST_KEYS = [(each.name, _camel(each.name)) for each in fields(RequestRecord) if each.name != "time"]

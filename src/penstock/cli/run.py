@@ -19,6 +19,7 @@ from penstock.http.server import Server
 from penstock.protocol.limits import MIB
 from penstock.service import variables
 from penstock.service.backends import SpawnerError
+from penstock.service.backends.process import ProcessBackend
 from penstock.service.lambda_api import LambdaApi
 from penstock.service.registry import Function, Registry
 from penstock.service.service import Service
@@ -80,7 +81,8 @@ class Platform:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
-        service = Service(self._registry, self._chosen.service, self._output.log)
+        backend = ProcessBackend(self._output.note)
+        service = Service(self._registry, self._chosen.service, self._output.log, backend)
         routes = Routes([each.name for each in functions], gateway_config.event_format)
         gateway = Gateway(service, routes, gateway_config, self._output.request)
         lambda_api = LambdaApi(service, self._registry, self._output.request, command.allow_host)

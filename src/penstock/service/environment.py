@@ -90,7 +90,8 @@ class Environment:
         self.init_tail = Tail()
         self._timers: list[asyncio.TimerHandle] = []
         self._partial = b""
-        self._statm: int | None = None
+        self._statm: int | None = None  # descriptors of its files in /proc, kept: opening costs more
+        self._status: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -332,12 +333,12 @@ class Environment:
             return -(-max(self._exit.max_rss, self.max_used) // limits.MIB)
         if self._process is not None:
             try:
-                with open(f"/proc/{self._process.pid}/status", "rb") as file:
-                    for line in file:
-                        if line.startswith(b"VmHWM:"):
-                            return -(-int(line.split()[1]) // limits.KIB)
-            except OSError:
-                pass
+                if self._status is None:
+                    self._status = os.open(f"/proc/{self._process.pid}/status", os.O_RDONLY)
+                _, _, rest = os.pread(self._status, 4096, 0).partition(b"VmHWM:")
+                return -(-int(rest[:20].split()[0]) // limits.KIB)
+            except (OSError, IndexError):
+                pass  # it has just ended, or this system has no /proc
         return -(-self.max_used // limits.MIB)
 
     def _platform(self, text: str, invocation: Invocation | None = None) -> None:
@@ -410,8 +411,9 @@ class Environment:
         self._loop.remove_reader(self._log)
         os.close(self._log)
         self._dial.close()
-        if self._statm is not None:
-            os.close(self._statm)
+        for fd in (self._statm, self._status):
+            if fd is not None:
+                os.close(fd)
         self._host.gone(self)
 
     def _how(self, exit: Exit) -> str:

@@ -11,11 +11,10 @@ from penstock.protocol.call import Call, Sink
 
 from . import outcomes
 from .backends import Backend
-from .backends.process import ProcessBackend
 from .config import Config
 from .environment import Environment, InitVerdict
 from .invocation import Invocation
-from .logs import LogLine, LogSink
+from .logs import LogSink
 from .pool import Assign, Pool, Reject, Start, Stop
 from .registry import Registry
 
@@ -29,14 +28,12 @@ class Service:
     Use: `await start()`, then `invoke` as often as wanted, then `await stop(drain)`.
     """
 
-    def __init__(
-        self, registry: Registry, config: Config, log: LogSink, *, backend: Backend | None = None
-    ) -> None:
+    def __init__(self, registry: Registry, config: Config, log: LogSink, backend: Backend) -> None:
         self.config = config
         self.registry = registry
         self.region = registry.region
         self.log = log
-        self.backend: Backend = backend or ProcessBackend(self._note)
+        self.backend = backend
         starts = 4 * (os.cpu_count() or 1)
         self._pool = Pool(config.max_environments, starts, config.idle_expiry)
         self._environments: dict[int, Environment] = {}
@@ -157,6 +154,3 @@ class Service:
             near |= environment.check_memory()
         if self._environments and not self._stopped:
             self._memory = self.loop.call_later(_LOOK_CLOSELY if near else _LOOK, self._look_at_memory)
-
-    def _note(self, text: str) -> None:
-        self.log(LogLine("penstock", "", "", text))

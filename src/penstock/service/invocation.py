@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from penstock.protocol import limits
 from penstock.protocol.call import Call, Head, Outcome, Sink, Slice
@@ -25,9 +25,6 @@ from . import outcomes
 from .backends import Exit
 from .logs import Tail
 from .registry import Function
-
-if TYPE_CHECKING:
-    from .environment import Environment
 
 
 class State(Enum):
@@ -46,6 +43,24 @@ class Owner(Protocol):
     def withdraw(self, invocation: "Invocation") -> None: ...
 
     def over(self, invocation: "Invocation") -> None: ...
+
+
+class Source(Protocol):
+    """Where the response comes from: the environment that runs the invocation."""
+
+    def pause(self) -> None:
+        """Take nothing more from the function; its next write will wait."""
+
+    def resume(self) -> None: ...
+
+    def cancel(self) -> None:
+        """Make it let go: `let_go` or `exited` will follow."""
+
+    def kill(self) -> None:
+        """End its process: `exited` will follow."""
+
+    def report(self, invocation: "Invocation", outcome: Outcome) -> None:
+        """Write what the log says at the end of an invocation."""
 
 
 class Invocation:
@@ -69,7 +84,7 @@ class Invocation:
         self._loop = owner.loop
         self._sink = sink
         self._owner = owner
-        self._environment: Environment | None = None
+        self._source: Source | None = None
         self._paused = False
         self._streamed = False
         self._size = 0
@@ -90,14 +105,14 @@ class Invocation:
 
     def pause(self) -> None:
         self._paused = True
-        if self._environment is not None:
-            self._environment.pause()
+        if self._source is not None:
+            self._source.pause()
 
     def resume(self) -> None:
         self._paused = False
         self._last_data = self._loop.time()
-        if self._environment is not None:
-            self._environment.resume()
+        if self._source is not None:
+            self._source.resume()
 
     def cancel(self) -> None:
         if self.state is State.WAITING:
@@ -107,15 +122,15 @@ class Invocation:
             self.state = State.CANCELLING
             self._cancelled_at = time.monotonic()
             self._stop_clocks()
-            assert self._environment is not None
-            self._environment.cancel()
+            assert self._source is not None
+            self._source.cancel()
 
     # What the environment tells.
 
-    def assigned(self, environment: "Environment") -> None:
+    def assigned(self, source: Source) -> None:
         """The event is on its way to the runtime: the function's time begins."""
         self.state = State.RUNNING
-        self._environment = environment
+        self._source = source
         self.started = time.monotonic()  # uvloop's own clock counts whole milliseconds
         self._last_data = self._loop.time()
         self._total_timer = self._loop.call_later(self.function.timeout, self._timed_out)
@@ -193,22 +208,22 @@ class Invocation:
         if self.state is State.ENDED:
             return
         self._stop_clocks()
-        if self._environment is not None:
-            self._environment.report(self, outcome)  # before the end: what was printed is still its own
+        if self._source is not None:
+            self._source.report(self, outcome)  # before the end: what was printed is still its own
         self.state = State.ENDED
         self._owner.over(self)
         self._sink.end(replace(outcome, log_tail=self.tail.bytes()))
 
     def _timed_out(self) -> None:
-        assert self._environment is not None
+        assert self._source is not None
         self.condemn(outcomes.timed_out(self.request_id, self.function.timeout))
-        self._environment.kill()
+        self._source.kill()
 
     def _look_idle(self) -> None:
         """The idle clock: looks again when data came meanwhile, or the reader was the one to wait for."""
         limit = self.function.idle_timeout
         assert limit is not None
-        assert self._environment is not None
+        assert self._source is not None
         now = self._loop.time()
         if self._paused:
             self._last_data = now
@@ -217,7 +232,7 @@ class Invocation:
             self._idle_timer = self._loop.call_later(left, self._look_idle)
             return
         self.finish(outcomes.idle_timed_out(self.request_id, limit))
-        self._environment.cancel()
+        self._source.cancel()
 
     def _stop_clocks(self) -> None:
         for timer in (self._total_timer, self._idle_timer):

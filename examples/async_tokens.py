@@ -5,9 +5,9 @@
 
 prints, the fastest first:
 
-    {"source": "cache", "seconds": 0.1}
-    {"source": "database", "seconds": 0.4}
-    {"source": "archive", "seconds": 0.9}
+    {"source":"cache","seconds":0.1}
+    {"source":"database","seconds":0.4}
+    {"source":"archive","seconds":0.9}
 """
 
 import asyncio

@@ -641,6 +641,7 @@ def test_requests_are_served_when_nobody_reads_the_log_any_more(tmp_path):
         [*PENSTOCK, "serve", "app.py", "--port", "0", "--lambda-port", "0"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
+        env=without_python_settings(),  # unbuffered streams would hide a failed flush at exit
     ) as process:
         try:
             assert process.stderr is not None
@@ -651,3 +652,40 @@ def test_requests_are_served_when_nobody_reads_the_log_any_more(tmp_path):
         finally:
             process.terminate()
         assert process.wait(TIMEOUT) == 0
+
+
+def without_python_settings():
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+@pytest.mark.parametrize("name", ["json.py", "logging.py", "types.py"])
+def test_a_file_named_like_a_module_of_python_s_does_not_stand_in_for_it(tmp_path, name):
+    (tmp_path / name).write_text("raise RuntimeError('imported by Penstock')")
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    with subprocess.Popen(
+        [Path(sys.executable).with_name("penstock"), "serve", "app.py", "--port", "0", "--lambda-port", "0"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stderr is not None
+            assert json.loads(process.stderr.readline())["event"] == "listening"
+        finally:
+            process.terminate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_two_signals_in_one_breath_end_it_without_a_fault(tmp_path, number):
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    with subprocess.Popen(
+        [*PENSTOCK, "serve", "app.py", "--port", "0", "--lambda-port", "0"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(number)
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(TIMEOUT) in (0, 128 + number)
+    assert b"fault" not in said

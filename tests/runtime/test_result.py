@@ -5,6 +5,7 @@ import http
 import io
 import json
 import pathlib
+import re
 import types
 from decimal import Decimal
 
@@ -137,15 +138,10 @@ def test_bytes_are_sent_verbatim():
 @pytest.mark.parametrize(
     "result",
     [
-        range(3),
-        {1},
         object(),
-        generator,
         Readable,
         AttributeRead(),
         pathlib.PurePath("x"),
-        {"body": range(3)},
-        {"body": generator},
         {"body": [generator()]},
     ],
     ids=lambda case: repr(case)[:40],
@@ -153,6 +149,47 @@ def test_bytes_are_sent_verbatim():
 def test_what_cannot_be_sent(result):
     with pytest.raises(RuntimeFault, match=r"Unable to marshal response: Object of type .* is not JSON"):
         classify(result)
+
+
+async def coroutine():
+    """Called, and not awaited."""
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (generator, "is the function generator, which was not called: write generator()"),
+        (Readable().read, "is the function read, which was not called"),
+        (range(3), "is a range, which is no stream: write iter(…)"),
+        ({1}, "is a set, which is no stream"),
+    ],
+)
+def test_what_is_almost_a_stream_is_told_so(value, said):
+    with pytest.raises(RuntimeFault, match=re.escape(f"response: the result {said}")):
+        classify(value)
+    with pytest.raises(RuntimeFault, match=re.escape(f"response: body {said}")):
+        classify({"statusCode": 200, "body": value})
+
+
+def test_a_coroutine_as_body_was_not_awaited():
+    body = coroutine()
+    with pytest.raises(RuntimeFault, match="body is a coroutine, which was not awaited"):
+        classify({"body": body})
+    body.close()
+
+
+@pytest.mark.parametrize("body", [[b"a", b"b"], (b"a",)])
+def test_pieces_of_bytes_are_no_stream_until_iterated(body):
+    with pytest.raises(RuntimeFault, match=r"body is a .*, which is no stream: write iter"):
+        classify({"body": body})
+
+
+def test_keys_that_mean_nothing_are_named():
+    response = classify({"status_code": 404, "x": 1, "body": generator()})
+    assert response.warning == (
+        "[WARNING] the response has keys that are not used: 'status_code' (did you mean 'statusCode'?), 'x'"
+    )
+    assert classify({"statusCode": 200, "headers": {}, "body": generator()}).warning == ""
 
 
 def prelude_of(**fields):

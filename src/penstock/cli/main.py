@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from penstock import __version__
 
@@ -21,7 +21,8 @@ EPILOG = """\
 examples:
   penstock dev app.py                  serve the handler of app.py, and try it with
                                        curl -N http://127.0.0.1:3000/
-  penstock dev                         serve every handler in this folder
+  penstock dev                         serve the function of this folder, or
+                                       each of them: see `penstock dev --help`
   penstock invoke app --payload '{}'   call a function, watch its response come
 
 `penstock COMMAND --help` tells more.
@@ -166,6 +167,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. What argparse itself refuses, and --help, raise SystemExit."""
     _open_closed_streams()
     try:
+        return _main(argv)
+    finally:
+        _let_go(sys.stderr)
+
+
+def _main(argv: Sequence[str] | None) -> int:
+    try:
         try:
             code = _run(parse(sys.argv[1:] if argv is None else argv))
         except SystemExit:
@@ -178,8 +186,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # The reader of our output has what it wanted (`| head`). Python would flush stdout once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader of our output has what it wanted (`| head`).
+        _let_go(sys.stdout)
         return 1
     except Exception as error:
         if os.environ.get("PENSTOCK_DEBUG"):
@@ -188,6 +196,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(
             f"unexpected {type(error).__name__}: {told} (a fault of ours; PENSTOCK_DEBUG=1 shows where)", 1
         )
+
+
+def _let_go(stream: TextIO) -> None:
+    """Python flushes its streams once more at exit, and exits with 120 if nobody reads them any more."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_closed_streams() -> None:

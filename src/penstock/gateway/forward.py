@@ -279,7 +279,8 @@ class Forward(Exchange):
                 return False, self._fault
         self._writer.end()
         if self._promised is not None and self._writer.bytes_sent < self._promised:
-            return False, "the stream ended before its Content-Length"
+            counted = f"{self._writer.bytes_sent:,} of {self._promised:,} bytes"
+            return False, f"the stream ended before its Content-Length: {counted}"
         return True, ""
 
     def _answer_result(self, payload: bytes) -> tuple[bool, str]:

@@ -73,7 +73,7 @@ class _Leaving:
 
 
 async def _drive(reply: "Reply", response: Streamed, leaving: _Leaving) -> None:
-    reply.streamed = response
+    reply.begin(response)
     loop = asyncio.get_running_loop()
     encode = chunks.Encoder(response.base64)
     body = chunks.aiterate(response.body) if response.is_async else _threadless(response.body)

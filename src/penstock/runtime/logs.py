@@ -57,9 +57,14 @@ def _open(fd: int) -> TextIOWrapper:
 
 def error(raised: BaseException) -> None:
     """Log an error the way AWS does."""
+    write(errors.log_text(raised))
+
+
+def write(text: str) -> None:
+    """Write to the function's log, whatever the function made of its own streams."""
     flush()
     try:
-        print(errors.log_text(raised), file=_own, flush=True)
+        print(text, file=_own, flush=True)
     except (OSError, ValueError):
         pass  # the function closed the descriptor: nowhere to write to
 

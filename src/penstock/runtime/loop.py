@@ -77,6 +77,12 @@ class Reply:
             # would stay until the garbage collector came by.
             error = self.body = None
 
+    def begin(self, response: Streamed) -> None:
+        """The response is a stream; nothing of it has left yet."""
+        self.streamed = response
+        if response.warning:
+            logs.write(response.warning)
+
     def writer_for(self, first: object, make: Callable[[Connection, list[Buffer]], Any]) -> Any:
         """Make the stream's writer, now that its first chunk is known (None: it ended without one)."""
         assert self.streamed is not None
@@ -116,7 +122,7 @@ class Reply:
         return aio.answer(self, returned)
 
     def _drive(self, response: Streamed) -> None:
-        self.streamed = response
+        self.begin(response)
         self.body = body = chunks.iterate(response.body)
         encode = chunks.Encoder(response.base64)
         write: Callable[[Buffer], None] | None = None

@@ -16,6 +16,7 @@ form of it; when it does, it is added here.
 import binascii
 import sys
 from collections.abc import Iterable, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 from penstock.protocol import ndjson, runtime_api
@@ -29,6 +30,7 @@ JSON = "application/json"
 UNKNOWN = "application/unknown"  # AWS's content type for a handler that returns bytes
 OCTET_STREAM = "application/octet-stream"
 
+_KEYS = ("statusCode", "headers", "multiValueHeaders", "cookies", "body", "isBase64Encoded")
 _COROUTINE = 0x80 | 0x100  # inspect.CO_COROUTINE | CO_ITERABLE_COROUTINE; `inspect` is dear to import
 
 
@@ -82,13 +84,16 @@ class Buffered:
 class Streamed:
     """A response whose body is still to be made. `chunks` drives and encodes it."""
 
-    __slots__ = ("base64", "body", "is_async", "prelude")
+    __slots__ = ("base64", "body", "is_async", "prelude", "warning")
 
-    def __init__(self, body: Any, prelude: Prelude | None, base64: bool, is_async: bool) -> None:
+    def __init__(
+        self, body: Any, prelude: Prelude | None, base64: bool, is_async: bool, warning: str = ""
+    ) -> None:
         self.body = body
         self.prelude = prelude  # None: raw, there is no status and there are no headers
         self.base64 = base64  # chunks are base64 text, to be decoded on the way
         self.is_async = is_async  # for chunks.aiterate, not chunks.iterate
+        self.warning = warning  # for the log
 
     def head(self, first_chunk: object = None) -> tuple[str, bytes]:
         """The content type of the POST, and the bytes that go before the first chunk.
@@ -116,8 +121,9 @@ def classify(result: Any) -> Buffered | Streamed:
         body = result.get("body")
         is_async = _is_async(body)
         if is_async is None:
+            _refuse_almost_a_stream("body", body)
             return Buffered(marshal.dumps(_with_text_body(result, body)), JSON)
-        return Streamed(body, _prelude(result), _flag(result, "isBase64Encoded"), is_async)
+        return Streamed(body, _prelude(result), _flag(result, "isBase64Encoded"), is_async, _unknown(result))
     if isinstance(result, bytes):
         return Buffered(result, UNKNOWN)
     if isinstance(result, StreamingResponse):
@@ -125,8 +131,34 @@ def classify(result: Any) -> Buffered | Streamed:
         return Streamed(result.body, _prelude(fields), False, bool(_is_async(result.body)))
     is_async = _is_async(result)
     if is_async is None:
+        _refuse_almost_a_stream("the result", result)
         return Buffered(marshal.dumps(result), JSON)
     return Streamed(result, None, False, is_async)
+
+
+def _refuse_almost_a_stream(where: str, value: Any) -> None:
+    """Say what to do of what looks like a stream and is none; the marshaller would only name its type."""
+    kind = type(value)
+    if kind is FunctionType or kind is MethodType:
+        name = value.__name__
+        raise marshal_error(f"{where} is the function {name}, which was not called: write {name}()")
+    if hasattr(kind, "__await__"):
+        raise marshal_error(f"{where} is a coroutine, which was not awaited: await it in an async handler")
+    pieces = where == "body" and isinstance(value, list | tuple)
+    if isinstance(value, range | set | frozenset) or (pieces and any(type(item) is bytes for item in value)):
+        raise marshal_error(f"{where} is a {kind.__name__}, which is no stream: write iter(…) to stream it")
+
+
+def _unknown(result: Mapping[str, Any]) -> str:
+    """A line for the log about keys that mean nothing, with the likely ones named; or "" without any."""
+    unknown = [key for key in result if key not in _KEYS]
+    if not unknown:
+        return ""
+    names = {key.lower(): key for key in _KEYS} | {"status": "statusCode", "header": "headers"}
+    meant = (names.get(str(key).lower().replace("_", "")) for key in unknown)
+    named = zip(unknown, meant, strict=True)
+    hints = ", ".join(f"{key!r} (did you mean {known!r}?)" if known else repr(key) for key, known in named)
+    return f"[WARNING] the response has keys that are not used: {hints}"
 
 
 def _is_async(body: Any) -> bool | None:

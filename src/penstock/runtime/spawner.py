@@ -62,8 +62,6 @@ def main(fd: int) -> None:
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    if "" in sys.path:
-        sys.path.remove("")  # the current folder, which `python -c` puts there
     gc.collect()
     gc.freeze()
     Spawner(control, wake).serve()

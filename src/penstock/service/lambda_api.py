@@ -276,6 +276,7 @@ class Streamed:
             answer_error(self._writer, refusal)
             self._log.end(self.invocation, outcome, refusal.status)
             return
+        started = self._writer.started
         self.head(Head("", streamed=True))
         complete = eventstream.invoke_complete(
             outcome.error_type,
@@ -284,7 +285,7 @@ class Streamed:
         )
         self._writer.data([complete])
         self._writer.end()
-        self._log.end(self.invocation, outcome, _status(outcome))
+        self._log.end(self.invocation, outcome, 200 if started else _status(outcome))
 
 
 class Refusal(Exchange):

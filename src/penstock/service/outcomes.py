@@ -99,7 +99,7 @@ def too_large(size: int | None = None) -> Outcome:
     document = json.dumps(
         {"errorMessage": message, "errorType": runtime_api.RESPONSE_TOO_LARGE}, separators=(",", ":")
     ).encode()
-    was = f"the buffered response is {size:,} bytes" if size else "the buffered response is"
+    was = f"the buffered response has {size:,} bytes," if size else "the buffered response is"
     detail = f"{was} over the limit of {limit:,}: return the generator itself as the body, and it is streamed"
     return Outcome(Ending.TOO_LARGE, runtime_api.RESPONSE_TOO_LARGE, document, detail)
 

@@ -28,6 +28,8 @@ _PREFIXES = ("PYTHON", "LC_", "LD_", "DYLD_", "MALLOC_", "GLIBC_")
 # Makes penstock, and nothing else of our installation, importable on the function's own interpreter.
 _BOOTSTRAP = """\
 import sys
+if sys.path[:1] == [""]:
+    del sys.path[0]  # the current folder: a json.py there must not stand in for Python's own
 if sys.version_info < (3, 11):
     sys.exit("penstock needs Python 3.11 or later, this is " + sys.version.split()[0])
 from importlib.util import module_from_spec, spec_from_file_location
@@ -270,7 +272,9 @@ class _Spawner:
                 self._listeners.pop(id).spawn_lost()
 
     def _leave(self) -> None:
-        """Close our end of the socket: this ends the spawner."""
+        """Close our end of the socket: this ends the spawner. Nothing the second time."""
+        if self._control.fileno() < 0:
+            return
         self._ready = False
         self._loop.remove_reader(self._control)
         if self._waiting:

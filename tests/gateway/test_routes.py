@@ -64,3 +64,14 @@ def test_the_listing_says_why_and_where_to_go(functions: list[str], path: str, m
         route = routes.match(where)
         assert route is not None
         assert route.function == function
+
+
+@pytest.mark.parametrize("functions", [("app",), ("app", "other")])
+def test_a_client_of_the_lambda_api_is_told_that_it_has_the_wrong_port(functions: tuple[str, ...]) -> None:
+    routes = Routes(functions)
+    for path in (
+        "/2015-03-31/functions/app/invocations",
+        "/2021-11-15/functions/app/response-streaming-invocations",
+    ):
+        assert routes.match(path) is None
+        assert "--lambda-port" in json.loads(routes.listing(path))["message"]

@@ -1,6 +1,7 @@
 """Which function answers a path, and as what. Pure.
 
     /lambda-url/<function>/…   that function, as its Function URL; it sees the path after its name
+    the Lambda API's own paths nothing: that is another server, and the client has the wrong port
     anything else              the function, if there is just one, as an API with one greedy route
 
 With several functions, or with none, anything else is answered with `listing`. Paths are taken as sent:
@@ -12,7 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from penstock.protocol import lambda_api
+
 URL_PREFIX = "/lambda-url/"
+
+_LAMBDA_API = (lambda_api.INVOKE_PREFIX, lambda_api.STREAM_PREFIX)
 
 EventFormat = Literal["1.0", "2.0"]
 Flavour = Literal["rest", "http", "url"]  # REST API (1.0), HTTP API (2.0), Function URL (2.0)
@@ -36,6 +41,8 @@ class Routes:
 
     def match(self, path: str) -> Route | None:
         """The route of `path`, or None: then `listing(path)` is the body of a 404."""
+        if path.startswith(_LAMBDA_API):
+            return None  # a client of the Lambda API with the wrong port
         name = _url_function(path)
         if name is not None:
             if name not in self.functions:
@@ -49,7 +56,9 @@ class Routes:
     def listing(self, path: str = "/") -> bytes:
         """JSON that says why nothing answers `path`, and where each function is."""
         name = _url_function(path)
-        if not self.functions:
+        if path.startswith(_LAMBDA_API):
+            message = "This is the gateway. The Lambda API listens on another port: see --lambda-port."
+        elif not self.functions:
             message = "There are no functions."
         elif name is not None:
             message = f"There is no function named '{name}'." if name else "Name a function."

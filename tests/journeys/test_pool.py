@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import threading
 import time
@@ -197,6 +198,41 @@ def test_many_calls_at_once_start_many_environments(tmp_path):
         answers = [caller.finish() for caller in callers]
         assert [answer.status for answer in answers] == [200] * 24
         assert {json.loads(answer.body)["calls"] for answer in answers} <= {1, 2}
+
+
+def test_variables_that_are_too_large_are_told_so(tmp_path):
+    large = [f"--env=LARGE{n}={'x' * 120_000}" for n in range(4)]
+    with Platform(tmp_path, {"pooled": POOLED}, *large) as platform:
+        answer = call(platform, "/state")
+        assert answer.status == 502
+        assert "the function's environment variables are too large: 4" in answer.detail
+
+
+SLOW_TO_START = "import time; time.sleep(60)"
+
+
+def test_a_function_that_is_slow_to_start_holds_up_no_other(tmp_path):
+    with Platform(tmp_path, {"slow": SLOW_TO_START, "pooled": POOLED}, "--init-timeout", "60") as platform:
+        waiting = [Caller(platform, "/lambda-url/slow/") for _ in range(12 * (os.cpu_count() or 1))]
+        assert state(platform, "/lambda-url/pooled/state")["calls"] == 1
+        for caller in waiting:
+            caller.leave()
+
+
+def test_the_service_goes_on_when_it_has_run_out_of_descriptors(tmp_path):
+    with Platform(tmp_path, {"pooled": POOLED}) as platform:
+        before = state(platform)["pid"]
+        _, hard = resource.prlimit(platform.process.pid, resource.RLIMIT_NOFILE)
+        in_use = len(os.listdir(f"/proc/{platform.process.pid}/fd"))
+        callers = [Caller(platform, "/hold") for _ in range(20)]
+        resource.prlimit(platform.process.pid, resource.RLIMIT_NOFILE, (in_use + 24, hard))
+        more = [Caller(platform, "/hold") for _ in range(20)]
+        for caller in [*callers, *more]:
+            caller.leave()
+        resource.prlimit(platform.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        answers = [Caller(platform, "/slow") for _ in range(20)]
+        assert [caller.finish().status for caller in answers] == [200] * 20
+        assert before
 
 
 def exists(process: int) -> bool:

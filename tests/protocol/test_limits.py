@@ -8,7 +8,6 @@ def test_the_numbers_that_aws_publishes() -> None:
     assert limits.REQUEST_PAYLOAD == 6_291_456
     assert limits.RESPONSE_PAYLOAD == 6_291_556
     assert limits.GATEWAY_BODY == 10_485_760
-    assert limits.TIMEOUT_MAX == 15 * 60
 
 
 def test_a_client_of_aws_takes_our_largest_event() -> None:

@@ -2,24 +2,7 @@ import json
 
 import pytest
 
-from penstock.protocol.runtime_api import InvocationInfo, error_document, platform_error_type
-
-
-@pytest.mark.parametrize(
-    ("reported", "platform"),
-    [
-        ("Runtime.ExitError", "Runtime.ExitError"),
-        ("Function.ResponseSizeTooLarge", "Function.ResponseSizeTooLarge"),
-        ("Runtime.exitError", "Runtime.Unknown"),
-        ("Runtime.", "Runtime.Unknown"),
-        ("Function.x y", "Function.Unknown"),
-        ("Runtime.ExitError\n", "Runtime.Unknown"),
-        ("ValueError", "Runtime.Unknown"),
-        ("", "Runtime.Unknown"),
-    ],
-)
-def test_the_platform_keeps_well_formed_types_only(reported: str, platform: str) -> None:
-    assert platform_error_type(reported) == platform
+from penstock.protocol.runtime_api import InvocationInfo, error_document
 
 
 def test_an_error_document_is_json() -> None:

@@ -37,11 +37,6 @@ def chunk_head(size: int) -> bytes:
     return b"%x\r\n" % size
 
 
-def encode_chunk(data: bytes) -> bytes:
-    """One whole chunk; nothing at all for no data, since an empty chunk would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-
-
 def encode_end(trailers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """The last chunk, the trailers and the end of the body. Raises ChunkedError for a bad name or value."""
     lines = [b"0\r\n"]

@@ -12,13 +12,8 @@ LOG_TAIL = 4 * KIB
 # Client context, decoded: "Up to 3,583 bytes of base64-encoded data", API_Invoke.html
 CLIENT_CONTEXT = 3583
 # Function settings: gettingstarted-limits.html
-TIMEOUT_MAX = 900
-MEMORY_MIN_MB = 128
-MEMORY_MAX_MB = 32_768
-INIT_TIMEOUT = 10
+INIT_TIMEOUT = 10.0
 OPEN_FILES = 1024
-# XRay error cause: the platform crops it to 64 KB.
-ERROR_CAUSE = 64 * KIB
 
 # API Gateway, REST: .../apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
 GATEWAY_BODY = 10 * MIB

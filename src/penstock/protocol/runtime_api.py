@@ -5,7 +5,6 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html.
 """
 
 import json
-import re
 from dataclasses import dataclass
 
 VERSION = "/2018-06-01"
@@ -27,7 +26,6 @@ RESPONSE_MODE = "Lambda-Runtime-Function-Response-Mode"
 STREAMING = "streaming"
 ERROR_TYPE = "Lambda-Runtime-Function-Error-Type"
 ERROR_BODY = "Lambda-Runtime-Function-Error-Body"  # trailer: Base64 of the JSON error document
-XRAY_ERROR_CAUSE = "Lambda-Runtime-Function-XRay-Error-Cause"
 
 # A streamed HTTP response: JSON prelude, eight NUL bytes, payload.
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
@@ -38,24 +36,9 @@ ACCEPTED = b'{"status":"OK"}\n'
 # Error types the platform makes by itself.
 EXIT_ERROR = "Runtime.ExitError"
 INVALID_RESPONSE_MODE = "Runtime.InvalidResponseModeHeader"
-TRUNCATED_RESPONSE = "Runtime.TruncatedResponse"
 RESPONSE_TOO_LARGE = "Function.ResponseSizeTooLarge"
 TIMED_OUT = "Sandbox.Timedout"
 SANDBOX_FAILURE = "Sandbox.Failure"
-
-_KEPT_TYPE = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
-
-
-def platform_error_type(reported: str) -> str:
-    """The platform's classification of the error type a runtime reported.
-
-    The document the caller receives is not changed by it. Source: the Runtime Interface Emulator,
-    fatalerror.go: a well-formed `Runtime.X` or `Function.X` is kept, a malformed `Function.…` becomes
-    `Function.Unknown`, everything else `Runtime.Unknown`.
-    """
-    if _KEPT_TYPE.fullmatch(reported):
-        return reported
-    return "Function.Unknown" if reported.startswith("Function.") else "Runtime.Unknown"
 
 
 def error_document(error_type: str, message: str) -> bytes:

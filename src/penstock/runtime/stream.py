@@ -37,18 +37,28 @@ def frame(data: Buffer) -> list[Buffer]:
 
 
 class Gather:
-    """The flush rule, pure: which bytes leave now. Times are seconds on any one clock."""
+    """What leaves when: the head with the first chunk, chunks by the flush rule. Pure.
 
-    __slots__ = ("_count", "_size", "_window", "held")
+    Times are seconds on any one clock.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_count", "_head", "_size", "_window", "held")
+
+    def __init__(self, head: Sequence[Buffer] = ()) -> None:
         self.held: list[Buffer] = []
+        self._head = list(head)
         self._size = 0
         self._window = float("-inf")
         self._count = 0
 
     def add(self, data: Buffer, now: float) -> list[Buffer] | None:
-        """What to send now that `data` has come; None when it is held back for a moment."""
+        """What to send now that `data` has come; None when it is held back for a moment.
+
+        Empty data sends the head, and writes no frame.
+        """
+        if self._head or not data:
+            head, self._head = self._head, []
+            return head + frame(data) if data else head
         new_window = now - self._window >= WINDOW
         if new_window:
             self._window = now
@@ -65,13 +75,13 @@ class Gather:
         return None
 
     def take(self) -> list[Buffer]:
-        """Everything held back, as one chunk."""
-        if not self.held:
-            return []
-        joined = b"".join([chunk_head(self._size), *self.held, CRLF])
-        self.held.clear()
-        self._size = 0
-        return [joined]
+        """All that is left: the head, and what is held back as one chunk."""
+        pieces, self._head = self._head, []
+        if self.held:
+            pieces.append(b"".join([chunk_head(self._size), *self.held, CRLF]))
+            self.held.clear()
+            self._size = 0
+        return pieces
 
 
 def send_all(connection: socket.socket, pieces: Sequence[Buffer]) -> None:
@@ -96,8 +106,7 @@ class StreamWriter:
 
     def __init__(self, connection: socket.socket, head: Sequence[Buffer], timer: "FlushTimer") -> None:
         self._connection = connection
-        self._head = list(head)  # leaves with the first chunk, or with the end
-        self._gather = Gather()
+        self._gather = Gather(head)
         self._lock = _thread.allocate_lock()
         self._error: Disconnected | None = None
         self._timer = timer
@@ -107,29 +116,18 @@ class StreamWriter:
         with self._lock:
             if self._error is not None:
                 raise self._error
-            if self._head:
-                pieces = self._head + (frame(data) if data else [])
-                self._head = []
-            elif not data:
-                return
-            else:
-                held = bool(self._gather.held)
-                due = self._gather.add(data, time.monotonic())
-                if due is None:
-                    if not held:
-                        self._timer.start(self)
-                    return
-                pieces = due
-            send_all(self._connection, pieces)
+            due = self._gather.add(data, time.monotonic())
+            if due:
+                send_all(self._connection, due)
+            elif due is None and len(self._gather.held) == 1:
+                self._timer.start(self)
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail` (the last chunk, and what follows it). Raises Disconnected."""
         with self._lock:
             if self._error is not None:
                 raise self._error
-            pieces = [*self._head, *self._gather.take(), tail]
-            self._head = []
-            send_all(self._connection, pieces)
+            send_all(self._connection, [*self._gather.take(), tail])
 
     def flush_held(self) -> None:
         """The timer's call: send what was held back. A failure is kept for the next `write`."""
@@ -184,8 +182,7 @@ class AsyncStreamWriter:
         self, connection: socket.socket, head: Sequence[Buffer], loop: "asyncio.AbstractEventLoop"
     ) -> None:
         self._connection = connection
-        self._head = list(head)
-        self._gather = Gather()
+        self._gather = Gather(head)
         self._loop = loop
         self._unsent = b""
         self._drained: asyncio.Future[None] | None = None
@@ -196,19 +193,11 @@ class AsyncStreamWriter:
         """Send a chunk; as `StreamWriter.write`."""
         if self._error is not None:
             raise self._error
-        if self._head:
-            pieces = self._head + (frame(data) if data else [])
-            self._head = []
-        elif not data:
-            return
-        else:
-            due = self._gather.add(data, self._loop.time())
-            if due is None:
-                if self._timer is None:
-                    self._timer = self._loop.call_later(WINDOW, self._flush_held)
-                return
-            pieces = due
-        await self._send(pieces)
+        due = self._gather.add(data, self._loop.time())
+        if due:
+            await self._send(due)
+        elif due is None and self._timer is None:
+            self._timer = self._loop.call_later(WINDOW, self._flush_held)
 
     def release(self) -> None:
         """Let go of the event loop; `end` may still follow, outside of it."""
@@ -221,7 +210,7 @@ class AsyncStreamWriter:
         """Send what is left, then `tail`; blocking, after `release`. Raises Disconnected."""
         if self._error is not None:
             raise self._error
-        send_all(self._connection, [self._unsent, *self._head, *self._gather.take(), tail])
+        send_all(self._connection, [self._unsent, *self._gather.take(), tail])
 
     async def _send(self, pieces: Sequence[Buffer]) -> None:
         self._push(pieces)

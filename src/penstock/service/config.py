@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from penstock.protocol import limits
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -15,7 +17,8 @@ class Config:
         metadata={"help": "how many execution environments may live at once; a call above that gets 429"},
     )
     init_timeout: float = field(
-        default=10.0, metadata={"help": "seconds a function's imports and module code may take"}
+        default=limits.INIT_TIMEOUT,
+        metadata={"help": "seconds a function's imports and module code may take"},
     )
     idle_expiry: float = field(
         default=300.0, metadata={"help": "seconds an unused environment is kept before it is stopped"}

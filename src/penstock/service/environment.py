@@ -10,6 +10,8 @@ before its invocation is told.
 """
 
 import asyncio
+import contextlib
+import fcntl
 import math
 import os
 import signal
@@ -17,6 +19,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -39,10 +42,18 @@ from .variables import variables
 
 _SIGNAL_AFTER = 0.02  # seconds: a handler that yields ends by itself sooner
 _SETTLE = 1.0  # seconds to read what an ended process had sent; a fork of it may hold the socket open
+_LOG_READ = 4 * limits.KIB
+_PIPE = 16 * limits.KIB  # what a function may print ahead of us
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 256 * limits.KIB  # a log line is cut there, as CloudWatch cuts events
 _DATA_ROOM = 256 * limits.MIB  # RLIMIT_DATA above MemorySize: the coarse stop behind the polled one
-_HTTP = HttpConfig(head_timeout=None, idle_timeout=None, body_timeout=None, stamp=False)
+_HTTP = HttpConfig(
+    head_limit=128 * limits.KIB,  # an X-Ray error cause of 64 KB travels in a header
+    head_timeout=None,
+    idle_timeout=None,
+    body_timeout=None,
+    stamp=False,
+)
 
 
 InitVerdict = Callable[[str], Outcome]  # made for the request id of the call that is told
@@ -65,6 +76,12 @@ class Host(Protocol):
     def stopping(self, environment: "Environment") -> None: ...
 
     def arn(self, function: str) -> str: ...
+
+
+def _prepare(log: int) -> None:
+    os.set_blocking(log, False)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE)
 
 
 class Environment:
@@ -106,25 +123,30 @@ class Environment:
     # Starting.
 
     def start(self) -> None:
-        """Have the process started; `ready` or `gone` will be told."""
+        """Have the process started; `ready` or `gone` will be told. Raises OSError, and holds nothing then."""
         self._started = time.monotonic()
-        self._dial, theirs = socket.socketpair()
-        self._log, log_end = os.pipe()
-        os.set_blocking(self._log, False)
-        self._loop.add_reader(self._log, self._read_log)
-        self._open_connection()
-        spec = Spec(
-            id=self.id,
-            python=self.function.python,
-            root=self.function.root,
-            environment=variables(self.function, self._host.region, self._log_stream(), "fd:3"),
-            data_limit=self.function.memory_mb * limits.MIB + _DATA_ROOM,
-        )
-        try:
-            self._host.backend.spawn(spec, theirs.fileno(), log_end, self)
-        finally:
-            theirs.close()
-            os.close(log_end)
+        with contextlib.ExitStack() as opened:
+            self._dial, theirs = socket.socketpair()
+            opened.callback(self._dial.close)
+            with theirs:
+                self._log, log_end = os.pipe()
+                opened.callback(self._close_log)
+                try:
+                    _prepare(self._log)
+                    self._loop.add_reader(self._log, self._read_log)
+                    self._open_connection()
+                    opened.callback(self._shut)
+                    spec = Spec(
+                        id=self.id,
+                        python=self.function.python,
+                        root=self.function.root,
+                        environment=variables(self.function, self._host.region, self._log_stream(), "fd:3"),
+                        data_limit=self.function.memory_mb * limits.MIB + _DATA_ROOM,
+                    )
+                    self._host.backend.spawn(spec, theirs.fileno(), log_end, self)
+                finally:
+                    os.close(log_end)
+            opened.pop_all()
         self._later(self._host.config.init_timeout, self._init_timed_out)
 
     def _log_stream(self) -> str:
@@ -147,7 +169,12 @@ class Environment:
 
     async def _connect(self, sock: socket.socket) -> None:
         api = RuntimeApi(self)
-        connection = await connect(api, sock, config=_HTTP, on_close=lambda _: self._closed(sock))
+        try:
+            connection = await connect(api, sock, config=_HTTP, on_close=lambda _: self._closed(sock))
+        except OSError:  # no descriptors left
+            sock.close()
+            self._closed(sock)
+            return
         if self._socket is sock:
             self._connection = connection
         else:
@@ -243,6 +270,7 @@ class Environment:
         headers = [(b"Content-Type", b"application/json"), *info.headers()]
         writer, self._next = self._next, None
         writer.respond(200, headers, invocation.call.payload)
+        invocation.call = replace(invocation.call, payload=b"")  # megabytes, not to be held for a long stream
 
     def pause(self) -> None:
         if self._response is not None and self._exit is None:
@@ -254,6 +282,20 @@ class Environment:
 
     def cancel(self) -> None:
         """Make the function let go of its invocation: shut, signal, kill; see above."""
+        self._shut()
+        if self._exit is not None:
+            self._settled()
+            return
+        try:
+            self._open_connection()
+        except OSError:
+            self.kill()  # no descriptors left for another connection
+            return
+        self._later(_SIGNAL_AFTER, self._signal)
+        self._later(self._host.config.cancel_grace, self.kill)
+
+    def _shut(self) -> None:
+        """Shut the connection: to the runtime its caller has left."""
         old, connection = self._socket, self._connection
         self._response = None
         self._socket = self._connection = None
@@ -264,12 +306,6 @@ class Environment:
                 pass  # its process has ended
         if connection is not None:
             connection.abort()
-        if self._exit is not None:
-            self._settled()
-            return
-        self._open_connection()
-        self._later(_SIGNAL_AFTER, self._signal)
-        self._later(self._host.config.cancel_grace, self.kill)
 
     def kill(self) -> None:
         """End the process now."""
@@ -349,9 +385,11 @@ class Environment:
 
     def _read_log(self, whole: bool = False) -> None:
         """Read what was printed; `whole`: also a last line that has no end yet."""
-        for _ in range(4):  # the pipe holds less than this: it is read dry, but not for ever
+        # At the end of an invocation the pipe is read dry: it holds no more than this. Otherwise a little at a
+        # time, so that a function that floods its log waits for us, and nobody else does.
+        for _ in range(1 + _PIPE // _LOG_READ if whole else 1):
             try:
-                data = os.read(self._log, 65536)
+                data = os.read(self._log, _LOG_READ)
             except BlockingIOError:
                 break
             if not data:
@@ -377,6 +415,10 @@ class Environment:
         else:
             invocation.tail.add(text)
             self._host.log(LogLine(self.function.name, self.id, invocation.request_id, text))
+
+    def _close_log(self) -> None:
+        self._loop.remove_reader(self._log)
+        os.close(self._log)
 
     # Ending.
 
@@ -408,8 +450,7 @@ class Environment:
         elif not self._ready and (self._init_verdict is not None or not self._killed):
             crashed = partial(outcomes.crashed, exit, init=True)
             self._host.init_failed(self, self._init_verdict or crashed)
-        self._loop.remove_reader(self._log)
-        os.close(self._log)
+        self._close_log()
         self._dial.close()
         for fd in (self._statm, self._status):
             if fd is not None:

@@ -76,7 +76,7 @@ class _Line:
 
 
 class Pool:
-    """At most `limit` environments, at most `starts` of them starting at once."""
+    """At most `limit` environments, at most `starts` of them starting at once, and one of each function."""
 
     def __init__(self, limit: int, starts: int, idle_expiry: float) -> None:
         self._limit = limit
@@ -207,17 +207,23 @@ class Pool:
             self._left(function, line)
 
     def _start(self, now: float, actions: list[Action]) -> None:
-        """Start environments for waiting calls; make room by stopping other functions' idle ones."""
-        for function, line in self._wanting.items():
-            while line.starting < len(line.waiting) and self._count[State.STARTING] < self._starts:
-                if len(self._slots) < self._limit:
-                    slot = Slot(self._next_number, function, State.STARTING, now)
-                    self._next_number += 1
-                    self._slots[slot.number] = slot
-                    self._enter(slot)
-                    actions.append(Start(slot.number, function))
-                # One is enough for each waiter: those already stopping will be free soon.
-                elif self._idle and self._count[State.STOPPING] < self._waiting - self._count[State.STARTING]:
-                    self._stop(next(iter(self._idle.values())), actions)
-                else:
-                    return
+        """Start environments for waiting calls; make room by stopping other functions' idle ones.
+
+        The function with the fewest starting is next, and one with none may always begin: a function that is
+        slow to start holds up nobody but itself.
+        """
+        while wanting := [line for line in self._wanting.items() if line[1].starting < len(line[1].waiting)]:
+            function, line = min(wanting, key=lambda item: item[1].starting)
+            if line.starting and self._count[State.STARTING] >= self._starts:
+                return
+            if len(self._slots) < self._limit:
+                slot = Slot(self._next_number, function, State.STARTING, now)
+                self._next_number += 1
+                self._slots[slot.number] = slot
+                self._enter(slot)
+                actions.append(Start(slot.number, function))
+            # One is enough for each waiter: those already stopping will be free soon.
+            elif self._idle and self._count[State.STOPPING] < self._waiting - self._count[State.STARTING]:
+                self._stop(next(iter(self._idle.values())), actions)
+            else:
+                return

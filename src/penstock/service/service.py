@@ -6,6 +6,7 @@ Who decides is the pool; this file does what it says.
 import asyncio
 import os
 import uuid
+from functools import partial
 
 from penstock.protocol.call import Call, Sink
 
@@ -46,6 +47,11 @@ class Service:
 
     def __repr__(self) -> str:
         return f"<Service {self._pool!r}>"
+
+    @property
+    def running(self) -> int:
+        """How many invocations have not ended."""
+        return len(self._invocations)
 
     async def start(self) -> None:
         """Have an interpreter ready for each function. Raises SpawnerError, in words for a person."""
@@ -129,8 +135,7 @@ class Service:
                 case Start(number, name):
                     environment = Environment(number, self.registry.get(name), self)
                     self._environments[number] = environment
-                    environment.start()
-                    self._watch_memory()
+                    self._start(environment)
                 case Stop(number):
                     self._environments[number].kill()
                 case Reject(invocation):
@@ -138,6 +143,19 @@ class Service:
                     invocation.finish(outcomes.THROTTLED)
         if self._expiry is None and (due := self._pool.next_expiry()) is not None:
             self._expiry = self.loop.call_at(due, self._expire)
+
+    def _start(self, environment: Environment) -> None:
+        try:
+            environment.start()
+            self._watch_memory()
+        except OSError as error:  # no descriptors left
+            self.loop.call_soon(
+                self._not_started, environment, f"cannot start an environment: {error.strerror}"
+            )
+
+    def _not_started(self, environment: Environment, message: str) -> None:
+        self.init_failed(environment, partial(outcomes.sandbox_failure, message=message))
+        self.gone(environment)
 
     def _expire(self) -> None:
         self._expiry = None

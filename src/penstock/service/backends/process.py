@@ -1,6 +1,7 @@
 """Environments as processes of this machine, forked by a spawner for each interpreter."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -217,8 +218,11 @@ class _Spawner:
                     self._loop.add_writer(self._control, self._send)
                 return
             except OSError as error:
-                id = json.loads(message)["spawn"]
-                self._loop.call_soon(self._failed, id, f"cannot reach the spawner: {error.strerror}")
+                said = f"cannot reach the spawner: {error.strerror}"
+                if error.errno == errno.EMSGSIZE:
+                    said = f"the function's environment variables are too large: {len(message):,} bytes"
+                if id := json.loads(message).get("spawn"):  # an order to sweep concerns nobody
+                    self._loop.call_soon(self._failed, id, said)
             self._unsent.popleft()
             _close_all(fds)
         if self._waiting:

@@ -208,6 +208,28 @@ def test_variables_that_are_too_large_are_told_so(tmp_path):
         assert "the function's environment variables are too large: 4" in answer.detail
 
 
+FLOOD = """
+    import os, threading
+
+    def lambda_handler(event, context):
+        if os.fork() == 0:
+            while True:
+                os.write(1, b"\\n" * 65536)
+        yield "flooding"
+        threading.Event().wait()
+"""
+
+
+def test_a_function_that_floods_its_log_holds_up_no_other(tmp_path):
+    with Platform(tmp_path, {"flood": FLOOD, "pooled": POOLED}) as platform:
+        flood = Caller(platform, "/lambda-url/flood/")
+        assert flood.read() == b"flooding"
+        for calls in range(1, 4):
+            assert state(platform, "/lambda-url/pooled/state")["calls"] == calls
+        flood.leave()
+        assert flood.record()["ending"] == "client left"
+
+
 SLOW_TO_START = "import time; time.sleep(60)"
 
 

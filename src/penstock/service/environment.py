@@ -123,7 +123,10 @@ class Environment:
     # Starting.
 
     def start(self) -> None:
-        """Have the process started; `ready` or `gone` will be told. Raises OSError, and holds nothing then."""
+        """Have the process started; `ready` or `gone` will be told.
+
+        Raises OSError when there are no descriptors left, and holds nothing then.
+        """
         self._started = time.monotonic()
         with contextlib.ExitStack() as opened:
             self._dial, theirs = socket.socketpair()
@@ -385,8 +388,8 @@ class Environment:
 
     def _read_log(self, whole: bool = False) -> None:
         """Read what was printed; `whole`: also a last line that has no end yet."""
-        # At the end of an invocation the pipe is read dry: it holds no more than this. Otherwise a little at a
-        # time, so that a function that floods its log waits for us, and nobody else does.
+        # At the end of an invocation the pipe is read dry: it holds no more than this. Otherwise a little
+        # at a time, so that a function that floods its log waits for us, and nobody else does.
         for _ in range(1 + _PIPE // _LOG_READ if whole else 1):
             try:
                 data = os.read(self._log, _LOG_READ)

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 
 import pytest
 
@@ -82,6 +83,20 @@ def test_a_chunked_binary_body_goes_base64() -> None:
     assert (event["isBase64Encoded"], base64.b64decode(event["body"])) == (True, b"\x89P\xff")
 
 
+def test_a_body_in_single_bytes_takes_no_more_room_than_its_bytes() -> None:
+    door = Door()
+    door.connection.data_received(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            door.connection.data_received(b"1\r\nx\r\n" * 5_000)
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
+    call = door.request(b"0\r\n\r\n").call
+    assert json.loads(call.payload)["body"] == "x" * 50_000
+
+
 @pytest.mark.parametrize(
     ("content_type", "size", "said"),
     [
@@ -158,6 +173,20 @@ def test_a_buffered_result_in_pieces() -> None:
     assert door.sent == b""
     invocation.end(outcomes.DONE)
     assert door.body == b"hi"
+
+
+def test_a_buffered_result_in_tiny_pieces_takes_no_more_room_than_its_bytes() -> None:
+    door = Door()
+    invocation = door.request()
+    invocation.head("application/json", streamed=False)
+    piece = memoryview(bytearray(b"12"))
+    tracemalloc.start()
+    try:
+        for _ in range(50_000):
+            invocation.data(piece)
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_connection_serves_another_request_after_each_kind() -> None:
@@ -383,6 +412,42 @@ def test_a_length_the_function_has_set(
     assert door.wire.closed == closed
     assert (door.record.ok, door.record.ending) == (ok, word)
     assert said in door.record.detail
+
+
+@pytest.mark.parametrize("policy", ["cancel", "finish"])
+@pytest.mark.parametrize(
+    "pieces", [(b"hello, ", b"world"), (b"hello", b", world"), (b"hello", b"", b"!", b"!")]
+)
+def test_a_function_that_goes_on_past_its_length_is_stopped_as_if_the_client_had_left(
+    policy: str, pieces: tuple[bytes, ...]
+) -> None:
+    door = Door(on_disconnect=policy)
+    invocation = door.request()
+    invocation.head(HTTP)
+    invocation.data(prelude(headers={"Content-Length": "5"}))
+    for piece in pieces:
+        invocation.data(piece)
+    assert door.body == b"hello"
+    assert invocation.verbs.count("cancel") == (policy == "cancel")
+    assert invocation.verbs[-1] == ("cancel" if policy == "cancel" else "resume")
+    invocation.end(outcomes.cancelled("the generator was closed") if policy == "cancel" else outcomes.DONE)
+    record = door.record
+    assert (record.status, record.ending, record.ok, record.bytes) == (200, "done", True, 5)
+    assert record.detail == "the stream is longer than its Content-Length: the rest was dropped"
+    buffered(door, {"statusCode": 200, "body": "next"})
+    assert door.sent.endswith(b"next")
+
+
+def test_a_client_that_leaves_before_the_length_is_reached_cancels_once() -> None:
+    door = Door()
+    invocation = door.request()
+    invocation.head(HTTP)
+    invocation.data(prelude(headers={"Content-Length": "5"}) + b"hell")
+    door.leave()
+    invocation.data(b"o, world")
+    assert invocation.verbs == ["cancel"]
+    invocation.end(outcomes.cancelled("the generator was closed"))
+    assert (door.record.ending, door.record.detail) == ("client left", "the generator was closed")
 
 
 def test_a_client_may_leave_once_it_has_the_length_it_was_promised() -> None:

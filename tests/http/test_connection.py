@@ -30,6 +30,7 @@ EXCHANGES = {
     "1.0": (b"GET / HTTP/1.0\r\n\r\n", [200]),
     "1.0 kept": (b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" * 2, [200, 200]),
     "close": (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" + GET, [200]),
+    "proxy close": (b"GET / HTTP/1.1\r\nHost: a\r\nProxy-Connection: close\r\n\r\n" + GET, [200, 200]),
     "head": (b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\n" + GET, [200, 200]),
     "expecting": (POST + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\nhello", [200]),
     "upgrade is ignored": (b"GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", [200]),
@@ -139,18 +140,49 @@ def test_pipelined_requests_wait_for_the_response_before_them(run: Run) -> None:
     run(test())
 
 
-def test_reading_pauses_when_too_much_is_pipelined() -> None:
+def test_what_is_pipelined_within_the_limit_waits() -> None:
     app = App(head=lambda taped: None)
     connection, wire, clock = wired(app)
     connection.data_received(GET + b"a" * 60_000)
-    assert wire.reading
-    connection.data_received(b"a" * 10_000)
-    assert not wire.reading
     app.exchanges[0].writer.respond(200, [], b"")
     clock.turn()
     assert statuses(wire.sent) == [200, 414]
-    assert wire.reading  # lingering
-    assert wire.eof
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_when_too_much_is_pipelined_none_of_it_is_served(begun: bool) -> None:
+    app = App(head=lambda taped: None)
+    connection, wire, clock = wired(app)
+    connection.data_received(GET + GET * 2000)
+    writer = app.exchanges[0].writer
+    if begun:
+        writer.start(200, [])
+    for _ in range(100):
+        connection.data_received(GET * 2000)
+        assert wire.reading
+    assert not connection._buffer
+    if begun:
+        writer.data([b"x"])
+        writer.end()
+    else:
+        writer.respond(200, [], b"x")
+    clock.turn()
+    connection.data_received(GET)
+    assert statuses(wire.sent) == [200]
+    assert (b"\r\nConnection: close\r\n" in wire.sent) is not begun
+    assert wire.eof  # and reads on for a while: a reset would take the answer away
+    assert len(app.exchanges) == 1
+
+
+def test_a_client_that_reads_nothing_is_read_no_further_between_its_requests() -> None:
+    app = App()
+    connection, wire, _ = wired(app)
+    connection.pause_writing()
+    connection.data_received(GET * 3000)
+    assert not wire.reading
+    connection.resume_writing()
+    assert wire.reading
+    assert len(app.exchanges) == 3000
 
 
 def test_pipelined_answers_leave_in_one_write() -> None:
@@ -428,6 +460,23 @@ def test_the_application_learns_of_an_end_of_file_at_once() -> None:
     connection.eof_received()
     assert app.exchanges[0].losses == 1
     assert wire.closed == "close"
+
+
+@pytest.mark.parametrize("leave", [Client.close, Client.half_close], ids=["close", "half-close"])
+def test_a_client_that_leaves_is_noticed_behind_all_it_pipelined(
+    run: Run, leave: Callable[[Client], None]
+) -> None:
+    async def test() -> None:
+        app = App(head=lambda taped: None)
+        async with serving(app) as (server, connect):
+            client = await connect()
+            await client.send(GET * 100_000)
+            leave(client)
+            await app.until(lambda app: app.exchanges and app.exchanges[0].losses)
+            await server.wait_closed()
+        assert len(app.exchanges) == 1
+
+    run(test())
 
 
 def test_what_came_before_the_end_of_file_is_served(run: Run) -> None:

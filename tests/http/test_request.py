@@ -31,6 +31,8 @@ SERVED = {
     "length": get(b"Content-Length: 5", first=b"PUT / HTTP/1.1"),
     "length 0": get(b"Content-Length: 0", first=b"POST / HTTP/1.1"),
     "upgrade is ignored": get(b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings"),
+    "close": get(b"Connection: close"),
+    "close of a proxy": get(b"Proxy-Connection: close"),
     "upgrade with a body": get(b"Upgrade: x", b"Connection: upgrade", b"Content-Length: 4"),
 }
 

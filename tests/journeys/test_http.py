@@ -277,6 +277,17 @@ def test_what_is_over_the_length_is_dropped(app, raw):
     assert raw.get(asked(body="next")).body == b"next"
 
 
+def test_a_stream_without_end_is_stopped_at_its_length(app, raw):
+    path = asked(["first", {"repeat": "more"}], headers={"Content-Length": "6"}, closed="length-closed")
+    response = raw.get(path)
+    assert (response.ending, response.body) == ("whole", b"firstm")
+    wait_until((app.folder / "length-closed").exists, "the generator's close", 5)
+    line = logged(app, path)
+    assert (line["ending"], line["ok"], line["bytes"]) == ("done", True, 6)
+    assert "the rest was dropped" in line["detail"]
+    assert raw.get(asked(body="next")).body == b"next"
+
+
 def test_a_failing_stream_of_known_length_is_broken(raw):
     response = raw.get(asked(["one", {"raise": "late"}], headers={"Content-Length": "20"}))
     assert (response.ending, response.body) == ("broken", b"one")

@@ -5,6 +5,7 @@ import base64
 import http.client
 import json
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -463,20 +464,67 @@ def test_programs_may(api: Api, host: str) -> None:
 # The client's pace.
 
 
+class Wired:
+    """A Lambda API on a connection without a socket."""
+
+    def __init__(self) -> None:
+        self.invoker = FakeInvoker()
+        self.records: list[RequestRecord] = []
+        registry = Registry([Function("app", "app.handler", "/", "python")], "us-east-1")
+        application = LambdaApi(self.invoker, registry, self.records.append)
+        self.wire = Wire()
+        self.connection = Connection(application, Config(), Timers(Clock(), 1.0))  # type: ignore[arg-type]
+        self.connection.connection_made(self.wire)
+
+    def send(self, path: str, *lines: str, method: str = "POST", body: bytes = b"") -> None:
+        head = "\r\n".join([f"{method} {path} HTTP/1.1", *lines, "", ""])
+        if not any(line.startswith("Host") for line in lines):
+            head = head.replace("\r\n", "\r\nHost: localhost\r\n", 1)
+        self.connection.data_received(head.encode() + body)
+
+    @property
+    def record(self) -> RequestRecord:
+        (record,) = self.records
+        return record
+
+
 def test_a_slow_client_holds_the_function_back() -> None:
-    invoker = FakeInvoker()
-    registry = Registry([Function("app", "app.handler", "/", "python")], "us-east-1")
-    clock, wire = Clock(), Wire()
-    application = LambdaApi(invoker, registry, lambda record: None)
-    connection = Connection(application, Config(), Timers(clock, 1.0))  # type: ignore[arg-type]
-    connection.connection_made(wire)
-    connection.data_received(b"POST %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % STREAM_PATH.encode())
-    (invocation,) = invoker.invocations
+    wired = Wired()
+    wired.send(STREAM_PATH)
+    connection = wired.connection
+    (invocation,) = wired.invoker.invocations
     invocation.head("text/plain")
     connection.pause_writing()
     connection.resume_writing()
     connection.connection_lost(None)
     assert invocation.verbs == ["pause", "resume", "cancel"]
+
+
+def test_small_pieces_take_no_more_room_than_their_bytes() -> None:
+    wired = Wired()
+    wired.send(PATH, "Transfer-Encoding: chunked")
+    wired.connection.data_received(b'1\r\n"\r\n')
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            wired.connection.data_received(b"2\r\n12\r\n" * 5_000)
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+        wired.connection.data_received(b'1\r\n"\r\n0\r\n\r\n')
+        (invocation,) = wired.invoker.invocations
+        assert invocation.call.payload == b'"' + b"12" * 50_000 + b'"'
+        before = tracemalloc.get_traced_memory()[0]
+        invocation.head("text/plain")
+        piece = memoryview(bytearray(b"12"))
+        for _ in range(50_000):
+            invocation.data(piece)
+        assert tracemalloc.get_traced_memory()[0] - before < 500_000
+    finally:
+        tracemalloc.stop()
+    invocation.end(outcomes.DONE)
+    assert wired.wire.sent.endswith(b"\r\n\r\n" + b"12" * 50_000)
+
+
+# The log.
 
 
 def test_each_call_has_its_record(api):
@@ -487,3 +535,71 @@ def test_each_call_has_its_record(api):
     assert (record.status, record.chunks, record.bytes, record.ending, record.ok) == (200, 1, 4, "done", True)
     assert record.first_byte is not None
     assert record.first_byte <= record.total
+
+
+MALFORMED = PATH.replace("app", "a%20b")
+UNKNOWN = PATH.replace("app", "nope")
+
+
+@pytest.mark.parametrize(
+    ("path", "lines", "method", "body", "logged", "status", "said"),
+    [
+        (PATH, ["Host: evil"], "POST", b"", ("POST", PATH, ""), 403, "the Host 'evil' is neither"),
+        ("/a?b", [], "GET", b"", ("GET", "/a?b", ""), 501, "GET /a is no operation Penstock has"),
+        (PATH, [], "GET", b"", ("Invoke", "", ""), 405, "invocations are made with POST, not GET"),
+        (MALFORMED, [], "POST", b"", ("Invoke", "", ""), 400, "failed to satisfy constraint"),
+        (UNKNOWN, [], "POST", b"", ("Invoke", "", ""), 404, "Function not found: "),
+        (
+            *(STREAM_PATH, ["X-Amz-Invocation-Type: Event"], "POST", b""),
+            *(("InvokeWithResponseStream", "", "app"), 400, "'Event' at 'invocationType'"),
+        ),
+        (PATH, ["Content-Length: 2"], "POST", b"no", ("Invoke", "", "app"), 400, "Could not parse"),
+        (
+            *(PATH, [f"Content-Length: {limits.REQUEST_PAYLOAD + 1}"], "POST"),
+            *(bytes(limits.REQUEST_PAYLOAD + 1), ("Invoke", "", "app"), 413, "payload is too large"),
+        ),
+    ],
+)
+def test_a_refused_call_has_its_record(
+    path: str,
+    lines: list[str],
+    method: str,
+    body: bytes,
+    logged: tuple[str, str, str],
+    status: int,
+    said: str,
+) -> None:
+    wired = Wired()
+    wired.send(path, *lines, method=method, body=body)
+    assert wired.wire.sent.startswith(b"HTTP/1.1 %d " % status)
+    record = wired.record
+    assert (record.method, record.path, record.function) == logged
+    assert (record.status, record.ending, record.ok, record.request_id) == (status, "refused", False, "")
+    assert said in record.detail
+    assert (record.bytes, record.chunks) == (len(wired.wire.sent.partition(b"\r\n\r\n")[2]), 1)
+
+
+def test_a_function_that_goes_in_the_moment_of_the_call_is_in_the_log() -> None:
+    wired = Wired()
+    wired.invoker.names = ()
+    wired.send(PATH)
+    assert (wired.record.status, wired.record.ending) == (404, "refused")
+
+
+def test_a_dry_run_has_its_record() -> None:
+    wired = Wired()
+    wired.send(PATH, "X-Amz-Invocation-Type: DryRun")
+    record = wired.record
+    assert (record.method, record.function, record.status) == ("Invoke", "app", 204)
+    assert (record.ending, record.ok, record.bytes) == ("done", True, 0)
+
+
+@pytest.mark.parametrize("path", [PATH, UNKNOWN])
+def test_a_client_that_leaves_before_its_event_is_complete_has_its_record(path: str) -> None:
+    wired = Wired()
+    wired.send(path, "Content-Length: 9", body=b"half")
+    assert not wired.records
+    wired.connection.connection_lost(None)
+    record = wired.record
+    assert (record.status, record.ending, record.ok) == (499, "client left", False)
+    assert record.detail == "before the request was complete"

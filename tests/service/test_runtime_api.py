@@ -2,6 +2,7 @@
 
 import base64
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -150,6 +151,20 @@ def test_an_error() -> None:
     answer = world.send("POST", ERROR, "Lambda-Runtime-Function-Error-Type: ValueError", body=b'{"a":1}')
     assert answer == ACCEPTED
     assert world.told == [("failed", "ValueError", b'{"a":1}')]
+
+
+def test_an_error_in_single_bytes_takes_no_more_room_than_its_bytes() -> None:
+    world = World()
+    world.send("POST", ERROR, "Transfer-Encoding: chunked")
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            world.connection.data_received(b"2\r\n12\r\n" * 5_000)
+        assert tracemalloc.get_traced_memory()[0] < 500_000
+    finally:
+        tracemalloc.stop()
+    world.connection.data_received(b"0\r\n\r\n")
+    assert world.told == [("failed", "Runtime.Unknown", b"12" * 50_000)]
 
 
 def test_an_error_without_a_type() -> None:

@@ -100,13 +100,13 @@ class Forward(Exchange):
         self._first_byte: float | None = None
         self._status = 0
         self._chunks = 0
-        self._body: list[memoryview] = []
+        self._body = bytearray()  # joined as it comes: a view of every byte would cost more than the byte
         self._body_size = 0
         self._invocation: Invocation | None = None
         self._prelude: Decoder | None = None
         self._promised: int | None = None  # the Content-Length the function set for its stream
         self._overrun = False  # it sent more than that
-        self._buffered: list[bytes] | None = None  # the parts of a buffered result
+        self._buffered: bytearray | None = None  # what came of a buffered result
         self._fault = ""  # what is wrong with the response, found here
         self._left = False  # the client is gone
 
@@ -120,7 +120,8 @@ class Forward(Exchange):
     def request_data(self, slices: list[memoryview]) -> None:
         self._body_size += sum(map(len, slices))
         if self._body_size <= limits.GATEWAY_BODY:
-            self._body += slices
+            for piece in slices:
+                self._body += piece
         else:
             self._body.clear()
 
@@ -151,7 +152,7 @@ class Forward(Exchange):
             path=route.path,
             query=self._query,
             headers=headers,
-            body=b"".join(self._body),
+            body=bytes(self._body),
             source_ip=request.peer[0] if request.peer else "127.0.0.1",
             protocol=f"HTTP/{request.version}",
             request_id=os.urandom(16).hex(),
@@ -191,7 +192,7 @@ class Forward(Exchange):
 
     def head(self, head: Head) -> None:
         if not head.streamed:
-            self._buffered = []
+            self._buffered = bytearray()
         elif head.has_prelude:
             self._prelude = Decoder()
         else:
@@ -199,10 +200,12 @@ class Forward(Exchange):
 
     def data(self, slices: Sequence[Slice]) -> None:
         if self._writer.ended:
-            self._overrun = self._overrun or (self._promised is not None and any(map(len, slices)))
+            if self._promised is not None and any(map(len, slices)):
+                self._exceed()
             return
         if self._buffered is not None:
-            self._buffered += map(bytes, slices)
+            for piece in slices:
+                self._buffered += piece
             return
         if self._prelude is not None:
             slices = self._read_prelude(self._prelude, slices)
@@ -215,8 +218,18 @@ class Forward(Exchange):
         if self._promised is not None and self._writer.bytes_sent == self._promised:
             # The client has all it was promised, and may leave: the function goes on by itself.
             self._writer.end()
-            if self._invocation is not None:
+            if self._writer.overrun:
+                self._exceed()
+            elif self._invocation is not None:
                 self._invocation.resume()
+
+    def _exceed(self) -> None:
+        """The function sends more than the length it set: as if the client had left, since nobody reads."""
+        if self._overrun or self._left:
+            return
+        self._overrun = True
+        if self._invocation is not None:
+            self._disconnect(self._invocation)
 
     def _read_prelude(self, decoder: Decoder, slices: Sequence[Slice]) -> Sequence[Slice]:
         """Feed the decoder; what is left after the prelude."""
@@ -257,7 +270,7 @@ class Forward(Exchange):
         ok = outcome.ok
         if self._left or self._writer.ended:
             # All that can be said to the client was said.
-            if ok and (self._overrun or self._writer.overrun) and not self._left:
+            if self._overrun and (ok or outcome.ending is Ending.CANCELLED):
                 detail = "the stream is longer than its Content-Length: the rest was dropped"
         elif ok:
             ok, detail = self._complete()
@@ -270,7 +283,7 @@ class Forward(Exchange):
     def _complete(self) -> tuple[bool, str]:
         """The function is done: finish its response. Whether that was possible, and what is to be said."""
         if self._buffered is not None:
-            return self._answer_result(b"".join(self._buffered))
+            return self._answer_result(bytes(self._buffered))
         if self._prelude is not None:
             try:
                 self._prelude.end()

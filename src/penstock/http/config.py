@@ -27,7 +27,8 @@ class Config:
     """Bytes of a request line with its headers; 431 or 414 beyond it."""
 
     pipeline_limit: int = 64 * limits.KIB
-    """Bytes read ahead while a response is under way; then reading pauses."""
+    """Bytes read ahead while a response is under way; with more, none of them is served: the connection
+    closes after the response. Reading goes on, since otherwise the client's leaving would not be noticed."""
 
     drain_limit: int = 64 * limits.KIB
     """The largest request body read and thrown away, so that a connection answered early can be reused."""

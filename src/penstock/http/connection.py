@@ -162,6 +162,11 @@ class Connection(Link):
                 break
         if self._state is State.LINGER or self._state is State.CLOSING:
             return
+        if self._state is State.WAIT:
+            if len(data) > self._config.pipeline_limit:
+                self.finish()  # with reading paused instead, the client's leaving would not be noticed
+            if self.last:
+                data = b""  # never to be served
         self._buffer = data
         self._set_reading()
 

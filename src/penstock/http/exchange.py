@@ -31,7 +31,7 @@ class Exchange:
         """The response cannot be completed, and the writer does nothing any more. At most once.
 
         The client left, or its request broke off or stopped; or the server was told to abort. The client's
-        leaving is not noticed while reading is paused.
+        leaving is not noticed while the application itself holds the body back (`Writer.pause_reading`).
         """
 
 

@@ -129,8 +129,14 @@ class HeadParser:
         if target[0] != 0x2F or method == "CONNECT":
             _reduce_target(request)
         _check(request, fields)
-        if request.keep_alive and not request.has_body and b"upgrade" not in fields:
-            self._parser = parser  # it waits for another head; otherwise for something else
+        if (
+            request.keep_alive
+            and not request.has_body
+            and b"upgrade" not in fields
+            # To llhttp the same as Connection. Its should_keep_alive() has forgotten that by now.
+            and b"proxy-connection" not in fields
+        ):
+            self._parser = parser  # it waits for another head; otherwise for something else, or for nothing
         return request
 
 

@@ -65,24 +65,25 @@ class LambdaApi:
         self._allow_hosts = allow_hosts
 
     def __call__(self, request: Request, writer: Writer) -> Exchange:
+        log = CallLog(self._report, request)
         try:
             if reason := refuse(request, self._allow_hosts):
                 raise ApiError(403, "AccessDeniedException", reason)
-            return self._route(request, writer)
+            return self._route(request, writer, log)
         except FunctionNotFound as error:
-            return Refusal(writer, _not_found(error))
+            return Refusal(writer, _not_found(error), log)
         except ApiError as error:
-            return Refusal(writer, error)
+            return Refusal(writer, error, log)
 
-    def _route(self, request: Request, writer: Writer) -> Exchange:
+    def _route(self, request: Request, writer: Writer, log: "CallLog") -> Exchange:
         path, _, query = request.target.decode("latin-1").partition("?")
         sink: Callable[[Writer, bool, CallLog], Buffered | Streamed]
         if path.startswith(api.INVOKE_PREFIX) and path.endswith(api.INVOKE_SUFFIX):
             name = path[len(api.INVOKE_PREFIX) : -len(api.INVOKE_SUFFIX)]
-            operation, sink = "Invoke", Buffered
+            log.operation, sink = "Invoke", Buffered
         elif path.startswith(api.STREAM_PREFIX) and path.endswith(api.STREAM_SUFFIX):
             name = path[len(api.STREAM_PREFIX) : -len(api.STREAM_SUFFIX)]
-            operation, sink = "InvokeWithResponseStream", Streamed
+            log.operation, sink = "InvokeWithResponseStream", Streamed
         else:
             message = (
                 f"{request.method} {path} is no operation Penstock has:"
@@ -99,25 +100,33 @@ class LambdaApi:
         except names.InvalidName as error:
             raise ApiError(400, error.code, str(error)) from None
         self._registry.get(function)  # an unknown one is told before its event is read, and on a DryRun
+        log.function = function
         dry = _invocation_type(request, sink is Buffered) == "DryRun"
         call = Call(function, b"", _header(request, api.TRACE_ID), _client_context(request))
         tail = _header(request, api.LOG_TYPE) == "Tail"
-        log = CallLog(self._report, operation, function)
-        return Receiver(self._invoker, call, sink(writer, tail, log), writer, dry=dry)
+        return Receiver(self._invoker, call, sink(writer, tail, log), writer, log, dry=dry)
 
 
 class Receiver(Exchange):
     """Takes in the event, then makes the call."""
 
     def __init__(
-        self, invoker: Invoker, call: Call, sink: "Buffered | Streamed", writer: Writer, *, dry: bool
+        self,
+        invoker: Invoker,
+        call: Call,
+        sink: "Buffered | Streamed",
+        writer: Writer,
+        log: "CallLog",
+        *,
+        dry: bool,
     ) -> None:
         self._invoker = invoker
         self._call = call
         self._sink = sink
         self._writer = writer
+        self._log = log
         self._dry = dry
-        self._parts: list[bytes] = []
+        self._body = bytearray()
         self._size = 0
         self._invocation: Invocation | None = None
 
@@ -125,20 +134,21 @@ class Receiver(Exchange):
         for piece in slices:
             self._size += len(piece)
             if self._size <= limits.REQUEST_PAYLOAD:
-                self._parts.append(bytes(piece))
+                self._body += piece
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         try:
             payload = self._payload()
             if self._dry:
                 self._writer.respond(204, [_request_id(None)], b"")
+                self._log.write(204, Ending.DONE.word, ok=True)
                 return
             call = replace(self._call, payload=payload)
             self._invocation = self._sink.invocation = self._invoker.invoke(call, self._sink)
         except FunctionNotFound as error:
-            answer_error(self._writer, _not_found(error))
+            self._log.refuse(self._writer, _not_found(error))
         except ApiError as error:
-            answer_error(self._writer, error)
+            self._log.refuse(self._writer, error)
 
     def _payload(self) -> bytes:
         if self._size > limits.REQUEST_PAYLOAD:
@@ -147,7 +157,8 @@ class Receiver(Exchange):
                 f" (limit {limits.REQUEST_PAYLOAD} bytes)"
             )
             raise ApiError(413, "RequestEntityTooLargeException", message)
-        payload = b"".join(self._parts)
+        payload = bytes(self._body)
+        self._body.clear()
         if not payload:
             return b"{}"
         try:
@@ -168,15 +179,18 @@ class Receiver(Exchange):
     def lost(self) -> None:
         if self._invocation is not None:
             self._invocation.cancel()
+        else:
+            self._log.left()
 
 
 class CallLog:
-    """Follows one call for its line in the log."""
+    """Follows one request for its line in the log: each has one, whether a function was called or not."""
 
-    def __init__(self, report: RequestSink, operation: str, function: str) -> None:
+    def __init__(self, report: RequestSink, request: Request) -> None:
+        self.operation = ""  # once it is known
+        self.function = ""  # once it is known to be there
         self._report = report
-        self._operation = operation
-        self._function = function
+        self._request = request
         self._time = time.time()
         self._began = time.monotonic()
         self._first_byte: float | None = None
@@ -190,20 +204,37 @@ class CallLog:
         self._bytes += sum(map(len, slices))
 
     def end(self, invocation: Invocation | None, outcome: Outcome, status: int) -> None:
+        request_id = invocation.request_id if invocation else ""
+        self.write(status, outcome.ending.word, outcome.detail, ok=outcome.ok, request_id=request_id)
+
+    def refuse(self, writer: Writer, error: ApiError) -> None:
+        """Answer with an error that is not a function's."""
+        answer_error(writer, error)
+        if writer.bytes_sent:
+            self.sent([error.body])
+        self.write(error.status, "refused", str(error), ok=False)
+
+    def left(self) -> None:
+        """The client left within its request."""
+        self.write(
+            Ending.CANCELLED.status, Ending.CANCELLED.word, "before the request was complete", ok=False
+        )
+
+    def write(self, status: int, ending: str, detail: str = "", *, ok: bool, request_id: str = "") -> None:
         record = RequestRecord(
             time=self._time,
-            method=self._operation,
-            path="",
-            function=self._function,
-            request_id=invocation.request_id if invocation else "",
+            method=self.operation or self._request.method,
+            path="" if self.operation else self._request.target.decode("latin-1"),
+            function=self.function,
+            request_id=request_id,
             status=status,
             first_byte=self._first_byte,
             total=time.monotonic() - self._began,
             chunks=self._chunks,
             bytes=self._bytes,
-            ending=outcome.ending.word,
-            ok=outcome.ok,
-            detail=outcome.detail,
+            ending=ending,
+            ok=ok,
+            detail=detail,
         )
         self._report(record)
 
@@ -216,7 +247,7 @@ class Buffered:
         self._writer = writer
         self._tail = tail
         self._log = log
-        self._parts: list[bytes] = []
+        self._body = bytearray()
         self._size = 0
 
     def head(self, head: Head) -> None:
@@ -226,10 +257,10 @@ class Buffered:
         if self._size > limits.RESPONSE_PAYLOAD:
             return
         for piece in slices:
-            self._parts.append(bytes(piece))
+            self._body += piece
             self._size += len(piece)
         if self._size > limits.RESPONSE_PAYLOAD:
-            self._parts.clear()
+            self._body.clear()
             if self.invocation is not None:
                 self.invocation.cancel()
 
@@ -245,7 +276,7 @@ class Buffered:
             headers.append((api.FUNCTION_ERROR.encode(), b"Unhandled"))
         if self._tail:
             headers.append((api.LOG_RESULT.encode(), base64.b64encode(outcome.log_tail)))
-        body = b"".join(self._parts) if outcome.ok else outcome.error_body
+        body = bytes(self._body) if outcome.ok else outcome.error_body
         self._log.sent([body])
         self._writer.respond(200, headers, body)
         self._log.end(self.invocation, outcome, _status(outcome))
@@ -291,12 +322,16 @@ class Streamed:
 class Refusal(Exchange):
     """Answers with an error once the request was read."""
 
-    def __init__(self, writer: Writer, error: ApiError) -> None:
+    def __init__(self, writer: Writer, error: ApiError, log: CallLog) -> None:
         self._writer = writer
         self._error = error
+        self._log = log
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        answer_error(self._writer, self._error)
+        self._log.refuse(self._writer, self._error)
+
+    def lost(self) -> None:
+        self._log.left()
 
 
 def answer_error(writer: Writer, error: ApiError) -> None:

@@ -131,17 +131,15 @@ class Error(Exchange):
         self._writer = writer
         self._error_type = error_type
         self._invocation = invocation
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._document = bytearray()
 
     def request_data(self, slices: list[memoryview]) -> None:
         for piece in slices:
-            if self._size < limits.RESPONSE_PAYLOAD:
-                self._parts.append(bytes(piece))
-                self._size += len(piece)
+            if len(self._document) < limits.RESPONSE_PAYLOAD:
+                self._document += piece
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        document = b"".join(self._parts)
+        document = bytes(self._document)
         if self._invocation is not None:
             self._invocation.failed(self._error_type, document)
         else:

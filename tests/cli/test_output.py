@@ -1,7 +1,10 @@
 """What people and log collectors are told, to the letter."""
 
+import contextlib
+import fcntl
 import io
 import json
+import os
 import time
 
 import pytest
@@ -11,6 +14,7 @@ from penstock.cli.output import (
     Lines,
     Listening,
     Readable,
+    UnhurriedLines,
     duration,
     escape,
     size,
@@ -272,25 +276,92 @@ def test_colour_is_for_terminals_whose_user_wants_it():
     assert not wants_colour(io.StringIO(), None)
 
 
-def test_lines_of_one_turn_leave_in_one_write():
-    class Writes(io.StringIO):
-        def __init__(self):
-            super().__init__()
-            self.writes = []
+@pytest.fixture
+def pipe():
+    """Both ends of a pipe that holds 4 KiB."""
+    read, write = os.pipe()
+    fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, 4096)
+    yield read, write
+    for end in (read, write):
+        with contextlib.suppress(OSError):
+            os.close(end)
 
-        def write(self, text):
-            self.writes.append(text)
-            return len(text)
 
-    stream, later = Writes(), []
-    lines = Lines(stream, later.append)
-    lines.write("one")
-    lines.write("two")
-    assert stream.writes == []
-    assert len(later) == 1
-    later.pop()()
-    assert stream.writes == ["one\ntwo\n"]
-    lines.write("three")
-    lines.flush()
-    later.pop()()
-    assert stream.writes == ["one\ntwo\n", "three\n"]
+def read_until(descriptor, end):
+    data = b""
+    while not data.endswith(end):
+        data += os.read(descriptor, 65536)
+    return data.decode()
+
+
+def started(write, **options):
+    lines = UnhurriedLines(write, "utf-8", **options)
+    lines.start(lambda text: lines.write(f"note: {text}"))
+    return lines
+
+
+def test_lines_leave_in_order_and_all_of_them_before_the_end(pipe):
+    read, write = pipe
+    lines = started(write)
+    for number in range(100):
+        lines.write(f"{number} é \udc80")
+    lines.close(5)
+    os.close(write)
+    with open(read, closefd=False) as log:
+        assert log.read() == "".join(f"{number} é \\udc80\n" for number in range(100))
+
+
+def test_a_reader_that_stalls_holds_nobody_up_and_is_told_what_it_missed(pipe):
+    read, write = pipe
+    lines = started(write, limit=100_000)
+    text = "x" * 1000
+    began = time.monotonic()
+    for number in range(1000):
+        lines.write(f"{number} {text}")
+    assert time.monotonic() - began < 1
+    *kept, note = read_until(read, b"nobody read them\n").splitlines()
+    assert kept == [f"{number} {text}" for number in range(len(kept))]
+    assert 70 < len(kept) < 110
+    assert note == f"note: {1000 - len(kept)} log lines were dropped: nobody read them"
+    lines.write("on it goes")
+    assert read_until(read, b"\n") == "on it goes\n"
+    lines.close(5)
+
+
+def test_many_short_lines_are_too_many_as_well(pipe):
+    read, write = pipe
+    lines = started(write, limit=100_000)
+    for _ in range(10_000):
+        lines.write("")
+    assert read_until(read, b"nobody read them\n").count("\n") < 5000
+    lines.close(5)
+
+
+def test_the_end_does_not_wait_for_a_reader_that_stalls(pipe):
+    _, write = pipe
+    lines = started(write)
+    lines.write("x" * 100_000)
+    began = time.monotonic()
+    lines.close(0.1)
+    assert 0.1 <= time.monotonic() - began < 1
+
+
+def test_a_pipe_without_a_reader_is_left_alone(pipe):
+    read, write = pipe
+    os.close(read)
+    lines = started(write)
+    for _ in range(3):
+        lines.write("x" * 10_000)
+        time.sleep(0.01)
+    began = time.monotonic()
+    lines.close(5)
+    assert time.monotonic() - began < 1
+
+
+def test_a_pipe_that_another_made_non_blocking(pipe):
+    read, write = pipe
+    os.set_blocking(write, False)
+    lines = started(write)
+    lines.write("x" * 100_000)
+    assert len(read_until(read, b"\n")) == 100_001
+    lines.close(5)

@@ -1,7 +1,9 @@
 """`penstock dev` and `serve` as processes: what they say first, and how they stop."""
 
 import errno
+import logging
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cli import run, settings, target
+from penstock.cli.errors import UsageError
 from penstock.cli.project import Project
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -99,7 +102,7 @@ def test_dev_says_within_a_second_what_to_paste(running):
     dev.signal(signal.SIGINT)
     code, rest = dev.ended()
     assert code == 0
-    assert rest.splitlines()[-1].startswith("penstock: stopping: ")
+    assert "stopping" not in rest  # there is nothing to wait for
 
 
 def test_the_boto3_snippet_works_as_it_is_pasted(running):
@@ -200,3 +203,41 @@ def test_settings_reach_the_functions():
 def test_more_time_than_aws_gives_is_remarked_upon():
     chosen = settings.resolve({"timeout": "901"}, {}, Project(Path("pyproject.toml"), {}))
     assert run._warnings(chosen) == ["--timeout 901: AWS allows 900 s at most"]
+
+
+def test_both_ports_the_same():
+    chosen = settings.resolve({"port": "3001"}, {}, Project(Path("pyproject.toml"), {}))
+    with pytest.raises(UsageError, match=r"cannot both listen on port 3001: .* --port or --lambda-port"):
+        run._refuse_one_port(chosen)
+    run._refuse_one_port(settings.resolve({"port": "0", "lambda_port": "0"}, {}, Project(Path("p"), {})))
+
+
+@pytest.mark.parametrize(
+    ("limit", "most", "said"),
+    [
+        (4096, 1000, "the limit of 4,096 open files holds about 548 environments: "),
+        (100, 1, "the limit of 100 open files holds about 1 environments: "),
+        (7256, 1000, None),
+        (4096, 548, None),
+        (resource.RLIM_INFINITY, 100_000, None),
+    ],
+)
+def test_a_limit_of_open_files_that_is_too_low_is_remarked_upon(limit, most, said):
+    told = run._files_note(limit, most)
+    advice = "raise it with ulimit -Hn, or lower --max-environments"
+    assert told == ([] if said is None else [said + advice])
+
+
+def test_what_the_packages_log_is_a_note():
+    class Notes:
+        def note(self, text):
+            self.text = text
+
+    logger, output = logging.getLogger("penstock.http"), Notes()
+    handler = run._Notes(output)
+    logger.addHandler(handler)
+    try:
+        logger.error("the application failed: %s", "OSError")
+    finally:
+        logger.removeHandler(handler)
+    assert output.text == "the application failed: OSError"

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -530,6 +531,12 @@ def test_a_port_in_use(tmp_path, flag):
     one_line(done, f"port {port} is in use", flag, "ss -ltnp", code=1)
 
 
+def test_both_ports_the_same(tmp_path):
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    done = penstock("dev", "app.py", "--port", "3031", "--lambda-port", "3031", cwd=tmp_path)
+    one_line(done, "cannot both listen on port 3031")
+
+
 def test_a_python_without_what_it_takes(tmp_path):
     (tmp_path / "app.py").write_text(textwrap.dedent(APP))
     for broken in ("/bin/false", "/bin/cat", "/bin/sh"):
@@ -556,6 +563,7 @@ def test_ctrl_c_when_idle(tmp_path):
         running.process.send_signal(signal.SIGINT)
         assert running.end() == 0
         assert time.monotonic() - began < 2
+        assert "stopping" not in running.said
         wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "the processes' end")
 
 
@@ -625,6 +633,34 @@ def test_a_stream_longer_than_the_drain_is_broken(tmp_path):
         running.wait_for(r"GET /\?do=gated&gate=g .* service stopped")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_the_interpreter_starts(tmp_path, number):
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\nexec sleep 40\n")
+    python.chmod(0o755)
+    with subprocess.Popen(
+        [*PENSTOCK, "dev", "app.py", "--port", "0", "--lambda-port", "0", "--python", str(python)],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        env=surroundings(),
+    ) as process:
+        assert process.stderr is not None
+        wait_until((tmp_path / "started").exists, "the interpreter's start")
+        processes = tree(process.pid)
+        process.send_signal(number)
+        assert process.wait(5) == 128 + number
+        assert process.stderr.read() == b""
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes), "the processes' end")
+
+
+def test_a_limit_of_open_files_that_is_too_low(tmp_path):
+    (tmp_path / "app.py").write_text(textwrap.dedent(APP))
+    few = (1024, 1024)
+    with Dev(tmp_path, "app.py", preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, few)) as dev:
+        dev.wait_for("^penstock: the limit of 1,024 open files holds about 109 environments: ")
+
+
 def test_help_fits_and_names_every_command():
     done = penstock("--help")
     assert done.returncode == 0
@@ -652,6 +688,46 @@ def test_requests_are_served_when_nobody_reads_the_log_any_more(tmp_path):
         finally:
             process.terminate()
         assert process.wait(TIMEOUT) == 0
+
+
+LOUD = """
+    def lambda_handler(event, context):
+        if "loud" in str(event):
+            for number in range(60):
+                print("x" * 100_000)
+        return "answered"
+"""
+
+
+@needs_curl
+def test_requests_are_served_while_nobody_reads_the_log(tmp_path):
+    (tmp_path / "app.py").write_text(textwrap.dedent(LOUD))
+    with subprocess.Popen(
+        [*PENSTOCK, "serve", "app.py", "--port", "0", "--lambda-port", "0"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env=without_python_settings(),
+    ) as process:
+        assert process.stderr is not None
+        gateway = json.loads(process.stderr.readline())["gateway"]
+        for path in ("/loud", "/", "/loud", "/loud", "/"):
+            assert curl("--max-time", "10", gateway + path).stdout == b"answered"
+        # It is read again: what was kept comes, how much was not, and what happens from now on.
+        events = []
+        with open(process.stderr.fileno(), closefd=False) as log:
+            while not events or "were dropped" not in events[-1].get("message", ""):
+                events.append(json.loads(log.readline()))
+            curl(gateway + "/again")
+            while not events or events[-1].get("path") != "/again":
+                events.append(json.loads(log.readline()))
+        curl(gateway + "/loud")  # and once more, to the end
+        process.terminate()
+        assert process.wait(5) == 0
+    (note,) = (event for event in events if event["event"] == "note")
+    dropped = int(note["message"].split()[0].replace(",", ""))
+    assert note["message"].endswith(" log lines were dropped: nobody read them")
+    assert 0 < dropped < 180
 
 
 def without_python_settings():

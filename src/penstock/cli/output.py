@@ -6,12 +6,16 @@ are escaped.
 """
 
 import json
+import os
+import select
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Protocol, TextIO
 
+from penstock.protocol.limits import MIB
 from penstock.protocol.record import RequestRecord
 from penstock.service.logs import LogLine
 
@@ -43,31 +47,99 @@ class Output(Protocol):
 
 
 class Lines:
-    """Writes whole lines to a stream; with `later`, those of one turn of the event loop in one write."""
+    """Writes whole lines to a stream, each at once."""
 
-    def __init__(self, stream: TextIO, later: Callable[[Callable[[], None]], object] | None = None) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._later = later
-        self._held: list[str] = []
 
     def write(self, text: str) -> None:
-        self._held.append(text)
-        if self._later is None:
-            self.flush()
-        elif len(self._held) == 1:
-            self._later(self.flush)
-
-    def flush(self) -> None:
-        if not self._held:
-            return
-        text = "\n".join(self._held) + "\n"
-        self._held.clear()
         try:
-            self._stream.write(text)
+            self._stream.write(text + "\n")
             self._stream.flush()
         except (OSError, ValueError):
-            # Nobody reads the log any more (a closed pipe, a full disk). Requests are still worth serving.
-            pass
+            pass  # nobody reads the log any more (a closed pipe, a full disk); requests are worth serving
+
+
+_GATHER = 0.01  # seconds between two writes: each takes the interpreter from the requests for a moment
+
+
+class UnhurriedLines:
+    """Lines that a thread of its own writes to a descriptor: whoever reads the log slowly holds nobody up.
+
+    What gathers beyond `limit` is dropped, and so is all after it until the reader has what was kept: it then
+    finds one line that says how many are missing.
+    """
+
+    def __init__(self, descriptor: int, encoding: str, *, limit: int = 8 * MIB) -> None:
+        self._descriptor = descriptor
+        self._encoding = encoding
+        self._limit = limit
+        self._held: list[str] = []
+        self._size = 0  # of what is held and of what is being written
+        self._dropped = 0
+        self._closed = False
+        self._changed = threading.Condition()  # its lock is never held during a write to the descriptor
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def start(self, note: Callable[[str], None]) -> None:
+        """Begin to write; `note` makes a line of a text, and gives it to `write`."""
+        self._note = note
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        with self._changed:
+            if self._dropped or self._size >= self._limit:
+                self._dropped += 1
+                return
+            self._held.append(text)
+            self._size += _cost(text)
+            if len(self._held) == 1:
+                self._changed.notify()
+
+    def close(self, timeout: float) -> None:
+        """Give the reader `timeout` seconds to take what is left; the thread ends with the process."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while lines := self._take():
+            try:
+                # As Python's own stderr has it, a lone surrogate is written as an escape.
+                self._write(("\n".join(lines) + "\n").encode(self._encoding, "backslashreplace"))
+            except OSError:
+                pass  # as above; past Python's buffer, nothing is left that its exit would flush
+            with self._changed:
+                self._size -= sum(map(_cost, lines))
+            time.sleep(_GATHER)
+
+    def _take(self) -> list[str]:
+        """All that has gathered, once there is something; nothing at the end."""
+        with self._changed:
+            if self._dropped and not self._held:
+                count, self._dropped = self._dropped, 0
+                told = "1 log line was" if count == 1 else f"{count:,} log lines were"
+                self._note(f"{told} dropped: nobody read them")
+            while not self._held and not self._closed:
+                self._changed.wait()
+            lines, self._held = self._held, []
+            return lines
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self._descriptor, rest) :]
+            except BlockingIOError:  # somebody who shares the terminal or the pipe made it non-blocking
+                room = select.poll()
+                room.register(self._descriptor, select.POLLOUT)
+                room.poll()
+
+
+def _cost(text: str) -> int:
+    """What a line counts for: memory goes to empty ones, too."""
+    return len(text) + 256
 
 
 class Readable:
@@ -75,7 +147,7 @@ class Readable:
 
     def __init__(
         self,
-        lines: Lines,
+        lines: Lines | UnhurriedLines,
         *,
         colour: bool = False,
         verbose: bool = False,
@@ -139,7 +211,7 @@ class Readable:
 class JsonLines:
     """One JSON object a line: `event` says which kind it is, `time` when it was."""
 
-    def __init__(self, lines: Lines, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, lines: Lines | UnhurriedLines, *, clock: Callable[[], float] = time.time) -> None:
         self._lines = lines
         self._clock = clock
 

@@ -3,6 +3,8 @@
 import asyncio
 import ctypes
 import errno
+import gc
+import logging
 import os
 import resource
 import signal
@@ -26,11 +28,16 @@ from penstock.service.service import Service
 
 from . import settings, target
 from .errors import CommandError, SettingError, UsageError
-from .output import JsonLines, Lines, Listening, Output, Readable, wants_colour
+from .output import JsonLines, Listening, Output, Readable, UnhurriedLines, wants_colour
 from .project import read_project
 
 DRAIN = {"dev": 5.0, "serve": 30.0}
 FLUSH = 0.5  # seconds that what was made has at least to reach its reader
+LAST_LINES = 1.0  # seconds that the reader of the log has for what is left at the end
+FILES = 7  # descriptors that an environment takes, about
+OTHER_FILES = 256  # those of connections, and of ourselves
+
+_MOMENT = 0.05  # seconds in which idle connections are closed
 
 _M_TRIM_THRESHOLD = -1  # malloc.h
 _M_MMAP_THRESHOLD = -3
@@ -41,27 +48,43 @@ def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
     found = target.resolve(flags.pop("target"), _current_folder())
     chosen = settings.resolve(flags, environ, read_project(found.folder))
     _refuse_open_host(chosen)
+    _refuse_one_port(chosen)
     python = target.interpreter(chosen.functions.python, found.folder, environ)
     registry = Registry(
         _functions(command, found, chosen, python, environ), environ.get("AWS_REGION") or "us-east-1"
     )
-    lines = Lines(sys.stderr, lambda flush: asyncio.get_running_loop().call_soon(flush))
+    lines = UnhurriedLines(sys.stderr.fileno(), sys.stderr.encoding)
     output: Output
     if command == "dev":
         colour = wants_colour(sys.stderr, environ.get("NO_COLOR"))
         output = Readable(lines, colour=colour, verbose=chosen.command.verbose)
     else:
         output = JsonLines(lines)
-    _raise_open_files()
+    files = _raise_open_files()
     drain = chosen.command.drain
     platform = Platform(registry, chosen, output, DRAIN[command] if drain is None else drain)
-    notes = [*found.notes, *_warnings(chosen)]
+    notes = [*found.notes, *_warnings(chosen), *_files_note(files, chosen.service.max_environments)]
     _keep_memory()
+    gc.collect()
+    gc.freeze()  # what was imported need not be looked at again
+    lines.start(output.note)
+    logging.getLogger("penstock").addHandler(_Notes(output))
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(platform.run(found.functions, python, notes))
     finally:
-        lines.flush()
+        lines.close(LAST_LINES)
+
+
+class _Notes(logging.Handler):
+    """Takes what the packages below log as notes: there is one log, in one form."""
+
+    def __init__(self, output: Output) -> None:
+        super().__init__(logging.WARNING)
+        self._output = output
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._output.note(record.getMessage())
 
 
 class Platform:
@@ -86,8 +109,16 @@ class Platform:
         routes = Routes([each.name for each in functions], gateway_config.event_format)
         gateway = Gateway(service, routes, gateway_config, self._output.request)
         lambda_api = LambdaApi(service, self._registry, self._output.request, command.allow_host)
+        first = asyncio.ensure_future(self._signals.get())
         try:
-            await service.start()
+            # An interpreter may take its time, and whoever has started it need not wait for that.
+            starting = asyncio.ensure_future(service.start())
+            await asyncio.wait((starting, first), return_when=asyncio.FIRST_COMPLETED)
+            if not starting.done():
+                starting.cancel()
+                await asyncio.gather(starting, return_exceptions=True)
+                return 128 + first.result()
+            starting.result()
             # The name may mean two addresses, of which port 0 would give each its own port.
             host = "127.0.0.1" if command.host == "localhost" else command.host
             gateway_url = await self._listen(gateway, host, command.port, "--port")
@@ -104,10 +135,11 @@ class Platform:
             )
             for note in notes:
                 self._output.note(note)
-            code = await self._drained(await self._signals.get(), service)
+            code = await self._drained(await first, service)
         except SpawnerError as error:
             raise CommandError(str(error)) from error
         finally:
+            first.cancel()
             await service.stop(0)
             for server in self._servers:
                 server.abort_all()
@@ -125,10 +157,15 @@ class Platform:
 
     async def _drained(self, first: signal.Signals, service: Service) -> int:
         """Let responses end for as long as they may, or until a second signal; the exit code."""
-        again = "Ctrl-C again" if first is signal.SIGINT else "a second signal"
-        self._output.note(f"stopping: running responses have {self._drain:g} s to end; {again} stops at once")
         for server in self._servers:
             server.shutdown()
+        if not service.running:
+            await asyncio.sleep(_MOMENT)
+        # With its function at its end, a response may still be on its way to a slow reader.
+        if service.running or any(server.connections for server in self._servers):
+            again = "Ctrl-C again" if first is signal.SIGINT else "a second signal"
+            seconds = f"{self._drain:g} s"
+            self._output.note(f"stopping: running responses have {seconds} to end; {again} stops at once")
         draining = asyncio.ensure_future(self._drain_all(service))
         second = asyncio.ensure_future(self._signals.get())
         await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
@@ -221,18 +258,42 @@ def _refuse_open_host(chosen: settings.Settings) -> None:
         )
 
 
+def _refuse_one_port(chosen: settings.Settings) -> None:
+    port = chosen.command.port
+    if port and port == chosen.command.lambda_port:
+        raise SettingError(
+            f"the gateway and the Lambda API cannot both listen on port {port}: "
+            "choose another with --port or --lambda-port (0: any free one)"
+        )
+
+
 def _warnings(chosen: settings.Settings) -> list[str]:
     timeout = chosen.functions.timeout
     return [f"--timeout {timeout:g}: AWS allows 900 s at most"] if timeout > 900 else []
 
 
-def _raise_open_files() -> None:
-    """A stream takes three descriptors; the soft limit of 1,024 would end at some 300 streams."""
+def _raise_open_files() -> int:
+    """Have as many files open as we may; the hard limit.
+
+    An environment takes about seven descriptors and a connection one: the usual soft limit of 1,024 would end
+    at some hundred streams.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (ValueError, OSError):
         pass  # macOS says "unlimited" and means less; what we have will have to do
+    return hard
+
+
+def _files_note(limit: int, environments: int) -> list[str]:
+    if limit == resource.RLIM_INFINITY or limit >= environments * FILES + OTHER_FILES:
+        return []
+    holds = max(1, (limit - OTHER_FILES) // FILES)
+    return [
+        f"the limit of {limit:,} open files holds about {holds:,} environments: "
+        "raise it with ulimit -Hn, or lower --max-environments"
+    ]
 
 
 def _keep_memory() -> None:

@@ -1,6 +1,7 @@
 """Environments as processes of this machine, forked by a spawner for each interpreter."""
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -289,7 +290,9 @@ class _Spawner:
     def _bury(self) -> str:
         """Have the process ended; the last line it said."""
         self._control.close()
-        self._child.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if self._child.returncode is None:  # with what a wrapper around the interpreter started
+                os.killpg(self._child.pid, signal.SIGKILL)
         _, said = self._child.communicate()
         lines: list[str] = said.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""

@@ -42,6 +42,7 @@ class Platform:
             stderr=subprocess.PIPE,
             env=environ,
         )
+        self._clients: list[Any] = []
         self.events: list[dict[str, Any]] = []  # every line of the log, in order
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -64,6 +65,8 @@ class Platform:
 
     def stop(self) -> int:
         """End it as Ctrl-C twice does; the exit code."""
+        for client in self._clients:
+            client.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
@@ -105,7 +108,7 @@ class Platform:
         import boto3
         from botocore.config import Config
 
-        return boto3.client(
+        client = boto3.client(
             "lambda",
             endpoint_url=self.lambda_api,
             region_name="us-east-1",
@@ -113,3 +116,7 @@ class Platform:
             aws_secret_access_key="any",
             config=Config(retries={"max_attempts": 0}, read_timeout=60),
         )
+        self._clients.append(
+            client
+        )  # closed with the platform, lest their sockets are when they are collected
+        return client

@@ -44,6 +44,7 @@ _SIGNAL_AFTER = 0.02  # seconds: a handler that yields ends by itself sooner
 _SETTLE = 1.0  # seconds to read what an ended process had sent; a fork of it may hold the socket open
 _LOG_READ = 4 * limits.KIB
 _PIPE = 16 * limits.KIB  # what a function may print ahead of us
+_KEPT = 16 * limits.KIB  # of an event, while its response is streamed
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 256 * limits.KIB  # a log line is cut there, as CloudWatch cuts events
 _DATA_ROOM = 256 * limits.MIB  # RLIMIT_DATA above MemorySize: the coarse stop behind the polled one
@@ -273,7 +274,8 @@ class Environment:
         headers = [(b"Content-Type", b"application/json"), *info.headers()]
         writer, self._next = self._next, None
         writer.respond(200, headers, invocation.call.payload)
-        invocation.call = replace(invocation.call, payload=b"")  # megabytes, not to be held for a long stream
+        if len(invocation.call.payload) > _KEPT:
+            invocation.call = replace(invocation.call, payload=b"")  # not to be held for a long stream
 
     def pause(self) -> None:
         if self._response is not None and self._exit is None:

@@ -771,3 +771,65 @@ def test_what_is_refused_without_the_application_is_told():
     (refused,) = told
     assert refused[0] == 400
     assert "Host" in refused[1]
+
+
+class Cut(Taped):
+    """Is told when a request body breaks off; answers that if it is to."""
+
+    def request_cut(self) -> None:
+        self.app.told("cut", self)
+
+
+class CutApp(App):
+    def __call__(self, request: Any, writer: Any) -> Taped:
+        cut = Cut(self, request, writer)
+        self.exchanges.append(cut)
+        return cut
+
+
+BREAKS = {
+    "chunks end": (CHUNKED + b"5\r\nhel", True),
+    "counted ends": (COUNTED + b"hel", True),
+    "malformed": (CHUNKED + b"5\r\nhelloXX", False),
+}
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_body_that_breaks_off_can_be_answered(how: str) -> None:
+    app = CutApp(cut=lambda taped: taped.writer.respond(400, [], b"cut"))
+    connection, wire, _ = wired(app)
+    data, ends = BREAKS[how]
+    connection.data_received(data)
+    if ends:
+        connection.eof_received()
+    assert wire.sent.startswith(b"HTTP/1.1 400 ")
+    assert wire.sent.endswith(b"\r\n\r\ncut")
+    assert b"Connection: close\r\n" in wire.sent
+    connection.connection_lost(None)
+    (taped,) = app.exchanges
+    assert (taped.losses, taped.trailers, app.errors) == (0, None, [])
+
+
+@pytest.mark.parametrize("how", BREAKS)
+def test_a_body_that_breaks_off_and_is_not_answered(how: str) -> None:
+    told: list[str] = []
+    app = CutApp(cut=lambda taped: told.append("cut"), lost=lambda taped: told.append("lost"))
+    connection, wire, _ = wired(app)
+    data, ends = BREAKS[how]
+    connection.data_received(data)
+    if ends:
+        connection.eof_received()
+    assert told == ["cut", "lost"]
+    assert (wire.sent == b"") is ends  # what is malformed is refused by the server itself
+
+
+def test_a_body_that_breaks_off_when_its_answer_has_begun() -> None:
+    app = CutApp(
+        data=lambda taped: taped.writer.started or taped.writer.start(200, []),
+        cut=lambda taped: pytest.fail("it can be answered no more"),
+    )
+    connection, _, _ = wired(app)
+    connection.data_received(CHUNKED + b"5\r\nhello\r\n")
+    connection.eof_received()
+    assert [taped.losses for taped in app.exchanges] == [1]
+    assert app.errors == []

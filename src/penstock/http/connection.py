@@ -81,6 +81,7 @@ class Connection(Link):
     def eof_received(self) -> bool:
         """Half-closed counts as gone: the connection closes, having sent what was written."""
         if self._state is not State.CLOSING:
+            self._cut()
             self._leave()
             self._close()
         return not self._transport.is_closing()  # a reset under way must not become a FIN
@@ -233,6 +234,9 @@ class Connection(Link):
         try:
             slices = body.feed(data)
         except ChunkedError as error:
+            self._cut()
+            if self._writer is None:
+                return b""
             self._refuse(Refused(400, f"The request body is malformed: {error}."))
             return b""
         exchange = self._exchange
@@ -337,6 +341,13 @@ class Connection(Link):
                 self._config.on_refused(refused.status, str(refused))
         if exchange is not None:
             self._call(exchange.lost)
+
+    def _cut(self) -> None:
+        """Let the application answer a request whose body has broken off."""
+        writer, exchange = self._writer, self._exchange
+        if self._state is State.BODY and exchange is not None and writer is not None and not writer.started:
+            writer.keep_alive = False
+            self._call(exchange.request_cut)
 
     def _leave(self) -> None:
         """Tell the application, once, that its response cannot be completed."""

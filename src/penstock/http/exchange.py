@@ -21,6 +21,12 @@ class Exchange:
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         """The request is complete; also called for one without a body."""
 
+    def request_cut(self) -> None:
+        """The request body broke off or is malformed. It may be answered now; else `lost` follows.
+
+        Not called when a response has begun, nor when the whole connection is gone.
+        """
+
     def pause_writing(self) -> None:
         """The client reads more slowly than is written. May come from within a call of the writer."""
 

@@ -17,6 +17,7 @@ INVOCATION_TYPE = "X-Amz-Invocation-Type"
 LOG_TYPE = "X-Amz-Log-Type"
 CLIENT_CONTEXT = "X-Amz-Client-Context"  # Base64 of JSON
 TRACE_ID = "X-Amzn-Trace-Id"
+TENANT_ID = "X-Amz-Tenant-Id"
 
 # On the answer.
 EXECUTED_VERSION = "X-Amz-Executed-Version"

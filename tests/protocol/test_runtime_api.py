@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from penstock.protocol.runtime_api import InvocationInfo, error_document
+from penstock.protocol.runtime_api import InvocationInfo, classify, error_document, refusal, without_cause
 
 
 def test_an_error_document_is_json() -> None:
@@ -15,6 +15,7 @@ def test_an_error_document_is_json() -> None:
     [
         InvocationInfo("id-1", 1_700_000_000_000, "arn:aws:lambda:us-east-1:000000000000:function:app"),
         InvocationInfo("id-2", 1, "arn", "Root=1-2", '{"client":{}}', '{"cognitoIdentityId":"x"}', "tenant"),
+        InvocationInfo("id-2", 1, "arn", tenant_id="tenant", invocation_id="try-2"),
     ],
 )
 def test_headers_go_both_ways(info: InvocationInfo) -> None:
@@ -23,4 +24,56 @@ def test_headers_go_both_ways(info: InvocationInfo) -> None:
     assert (
         InvocationInfo.from_headers({name.decode().lower(): value.decode() for name, value in headers})
         == info
+    )
+
+
+@pytest.mark.parametrize(
+    ("reported", "kept"),
+    [
+        ("Runtime.ImportModuleError", "Runtime.ImportModuleError"),
+        ("Function.ResponseSizeTooLarge", "Function.ResponseSizeTooLarge"),
+        ("ValueError", "Runtime.Unknown"),
+        ("", "Runtime.Unknown"),
+        ("Runtime.lower", "Runtime.Unknown"),
+        ("Runtime.X", "Runtime.Unknown"),
+        ("Function.", "Function.Unknown"),
+        ("Function.1", "Function.Unknown"),
+        ("Sandbox.Timedout", "Runtime.Unknown"),
+        # As the emulator, which looks for the pattern anywhere.
+        ("my Runtime.Special case", "my Runtime.Special case"),
+    ],
+)
+def test_what_the_platform_calls_an_error(reported: str, kept: str) -> None:
+    assert classify(reported) == kept
+
+
+INVALID = b'"Invalid error body"'
+
+
+@pytest.mark.parametrize(
+    ("document", "kept"),
+    [
+        (
+            b'{"errorMessage":"m","errorType":"T","stackTrace":["a","b"],"errorCause":{"exceptions":[]}}',
+            b'{"errorMessage":"m","errorType":"T","stackTrace":["a","b"]}',
+        ),
+        (b'{"errorType":"T","errorCause":{}}', b'{"errorMessage":"","errorType":"T"}'),
+        (b"{}", b'{"errorMessage":"","errorType":""}'),
+        (b'{"errorMessage":1}', INVALID),
+        (b'{"stackTrace":[1]}', INVALID),
+        (b'{"stackTrace":7}', INVALID),
+        (b'{"stackTrace":"text"}', INVALID),
+        (b"[]", INVALID),
+        (b"", INVALID),
+        (b"\xff", INVALID),
+        (b"[" * 100_000, INVALID),
+    ],
+)
+def test_the_cause_is_not_for_callers(document: bytes, kept: bytes) -> None:
+    assert without_cause(document) == kept
+
+
+def test_a_refusal_is_the_emulators_bytes() -> None:
+    assert refusal("InvalidRequestID", "Invalid request ID") == (
+        b'{"errorMessage":"Invalid request ID","errorType":"InvalidRequestID"}\n'
     )

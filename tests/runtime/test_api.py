@@ -9,6 +9,7 @@ import pytest
 
 from penstock.protocol import runtime_api
 from penstock.protocol.runtime_api import InvocationInfo
+from penstock.runtime import logs
 from penstock.runtime.api import ApiError, RuntimeApi, ServiceGone
 from penstock.runtime.stream import Disconnected, send_all
 from runtime_kit import OwnSocket, Side
@@ -277,3 +278,85 @@ def test_a_fork_of_the_function_does_not_keep_the_connection(own: OwnSocket) -> 
     assert own.sides[0].raw() == b""  # the end of file, though the fork lives
     os.close(write)
     os.waitpid(pid, 0)
+
+
+def test_an_event_in_chunks(service: OwnSocket | Tcp) -> None:
+    api = service.api()
+    (side,) = service.sides
+    head = b"HTTP/1.1 200 OK\r\nLambda-Runtime-Aws-Request-Id: id-1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b"5\r\n[1,2,\r\n2\r\n3]\r\n0\r\n\r\n"
+    side.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n" + head + body + head + body[:8])
+    assert api.next().payload == b"[1,2,3]"
+    side.sock.sendall(body[8:])
+    assert api.next().payload == b"[1,2,3]"
+    side.sock.sendall(head + b"no chunk\r\n")
+    with pytest.raises(Disconnected):
+        api.next()
+    api.close()
+
+
+def test_nothing_to_do_yet(service: OwnSocket | Tcp) -> None:
+    api = service.api()
+    (side,) = service.sides
+    side.sock.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+    side.event(request_id="id-2")
+    assert api.next().info.request_id == "id-2"
+    assert [side.read().verb, side.read().verb] == ["next", "next"]
+    api.close()
+
+
+def test_answers_repeat_the_attempt(service: OwnSocket | Tcp) -> None:
+    api = service.api()
+    (side,) = service.sides
+    name = runtime_api.INVOCATION_ID
+    for attempt in ("try-1", ""):
+        expected = attempt or None
+        for answer in (
+            lambda: api.respond("id-1", b"1", "application/json"),
+            lambda: api.fail("id-1", "ValueError", b"{}"),
+        ):
+            side.event(invocation_id=attempt)
+            side.accept()
+            api.next()
+            answer()
+            sent = side.read()
+            if sent.verb == "next":
+                sent = side.read()
+            assert sent.headers.get(name.lower()) == expected
+            if isinstance(service, OwnSocket):
+                assert side.read().verb == "next"
+        assert (f"\r\n{name}: try-1\r\n".encode() in api.stream_head("id-1", "text/plain")) is bool(attempt)
+    api.close()
+
+
+def test_a_server_that_takes_one_request_a_connection(tcp: Tcp) -> None:
+    api = tcp.api()
+    closing = [(b"Connection", b"close"), (b"Lambda-Runtime-Aws-Request-Id", b"id-1")]
+    tcp.sides[0].answer(200, b"{}", closing)
+    api.next()
+    tcp.sides[0].sock.close()
+    thread = threading.Thread(target=lambda: tcp.connection().answer(202, b"", closing))
+    thread.start()
+    api.respond("id-1", b"1", "application/json")
+    thread.join()
+    thread = threading.Thread(target=lambda: tcp.connection().answer(200, b"{}", closing))
+    thread.start()
+    assert api.next().info.request_id == "id-1"
+    thread.join()
+    assert tcp.sides[1].read().verb == "response"
+    assert tcp.sides[2].read().verb == "next"
+    api.close()
+
+
+def test_an_answer_that_comes_too_late_is_logged(tcp: Tcp, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr(logs, "write", written.append)
+    api = tcp.api()
+    (side,) = tcp.sides
+    side.answer(410, b'{"errorMessage":"Invoke timeout","errorType":"InvokeTimeout"}\n')
+    api.respond("id-1", b"1", "application/json")
+    assert "[WARNING] the Runtime API answered 410 to the response" in written[0]
+    side.answer(500, b"{}")
+    with pytest.raises(ApiError, match="answered 500"):
+        api.respond("id-1", b"1", "application/json")
+    api.close()

@@ -342,3 +342,15 @@ def test_a_stale_signal_hurts_nobody(own: OwnSocket) -> None:
     side.read()
     assert side.read().body == b'"fine"'
     api.close()
+
+
+def test_an_error_in_the_middle_fits_what_aws_reads_of_trailers(own: OwnSocket) -> None:
+    def handler(event: Any, context: Any) -> Iterator[str]:
+        yield "one"
+        raise type("N" * 300, (Exception,), {})("\u00e9" * 100_000)
+
+    sent = answer(own, handler)
+    error_type, message = error_of(sent)
+    assert error_type == "N" * 256
+    assert message.endswith("\u2026 (cropped)")
+    assert sum(len(name) + len(value) + 4 for name, value in sent.trailers.items()) < 4094

@@ -1,16 +1,21 @@
 """The Lambda Runtime API: paths, header names, error types and documents.
 
 Source: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html and, for streaming,
-https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html.
+https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html. What these pages leave open: the Runtime
+Interface Emulator, which is the code AWS runs, https://github.com/aws/aws-lambda-runtime-interface-emulator.
 """
 
 import json
+import re
 from dataclasses import dataclass
 
 VERSION = "/2018-06-01"
+PING_PATH = VERSION + "/ping"
 NEXT_PATH = VERSION + "/runtime/invocation/next"
 INVOCATION_PATH = VERSION + "/runtime/invocation/"  # + {request id}/response or /error
 INIT_ERROR_PATH = VERSION + "/runtime/init/error"
+RESTORE_NEXT_PATH = VERSION + "/runtime/restore/next"
+RESTORE_ERROR_PATH = VERSION + "/runtime/restore/error"
 
 # On the answer to `next`.
 REQUEST_ID = "Lambda-Runtime-Aws-Request-Id"
@@ -20,6 +25,8 @@ TRACE_ID = "Lambda-Runtime-Trace-Id"
 CLIENT_CONTEXT = "Lambda-Runtime-Client-Context"
 COGNITO_IDENTITY = "Lambda-Runtime-Cognito-Identity"
 TENANT_ID = "Lambda-Runtime-Aws-Tenant-Id"
+# One attempt at a request id, which retries share. Answers repeat it; a late one is known by it.
+INVOCATION_ID = "Lambda-Runtime-Invocation-Id"
 
 # On `response` and `error`, as headers; the error pair also as trailers of a streamed response.
 RESPONSE_MODE = "Lambda-Runtime-Function-Response-Mode"
@@ -31,19 +38,66 @@ ERROR_BODY = "Lambda-Runtime-Function-Error-Body"  # trailer: Base64 of the JSON
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode-lambda.html
 HTTP_INTEGRATION = "application/vnd.awslambda.http-integration-response"
 
+# The content type of an error report whose body has the X-Ray cause in it, which is not for callers.
+ERROR_WITH_CAUSE = "application/vnd.aws.lambda.error.cause+json"
+
 ACCEPTED = b'{"status":"OK"}\n'
 
 # Error types the platform makes by itself.
 EXIT_ERROR = "Runtime.ExitError"
+INVALID_ENTRYPOINT = "Runtime.InvalidEntrypoint"
+TRUNCATED_RESPONSE = "Runtime.TruncatedResponse"
+UNKNOWN_ERROR = "Runtime.Unknown"
+UNKNOWN_FUNCTION_ERROR = "Function.Unknown"
 INVALID_RESPONSE_MODE = "Runtime.InvalidResponseModeHeader"
 RESPONSE_TOO_LARGE = "Function.ResponseSizeTooLarge"
 TIMED_OUT = "Sandbox.Timedout"
 SANDBOX_FAILURE = "Sandbox.Failure"
 
 
+_KNOWN_ERROR = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
+
+
 def error_document(error_type: str, message: str) -> bytes:
     """The JSON document the platform itself answers with when a function could not."""
     return json.dumps({"errorType": error_type, "errorMessage": message}, separators=(",", ":")).encode()
+
+
+def refusal(error_type: str, message: str) -> bytes:
+    """The body of an answer that refuses a runtime's request: rapi/model/errorresponse.go."""
+    document = {"errorMessage": message, "errorType": error_type}
+    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
+
+
+def classify(reported: str) -> str:
+    """The platform's error type for the one a runtime reported. Source: fatalerror/fatalerror.go.
+
+    As there, it is enough that a name AWS would give is somewhere in it.
+    """
+    if _KNOWN_ERROR.search(reported):
+        return reported
+    return UNKNOWN_FUNCTION_ERROR if reported.startswith("Function.") else UNKNOWN_ERROR
+
+
+def without_cause(document: bytes) -> bytes:
+    """The error document for the caller, of one that came as ERROR_WITH_CAUSE.
+
+    Source: rapi/handler/mime_type_error_cause_json.go. What is no such document becomes the JSON text
+    "Invalid error body".
+    """
+    try:
+        value = json.loads(document)
+        if not isinstance(value, dict):
+            raise ValueError
+        kept = {name: value.get(name) or "" for name in ("errorMessage", "errorType")}
+        stack = value.get("stackTrace") or []
+        if not isinstance(stack, list) or not all(isinstance(text, str) for text in (*kept.values(), *stack)):
+            raise ValueError
+    except (ValueError, RecursionError):
+        return b'"Invalid error body"'
+    if stack:
+        kept["stackTrace"] = stack
+    return json.dumps(kept, separators=(",", ":")).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +111,7 @@ class InvocationInfo:
     client_context: str = ""  # JSON text
     cognito_identity: str = ""  # JSON text
     tenant_id: str = ""
+    invocation_id: str = ""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """The headers of the answer to `next`; those without a value are left out, as AWS does."""
@@ -68,6 +123,7 @@ class InvocationInfo:
             (CLIENT_CONTEXT, self.client_context),
             (COGNITO_IDENTITY, self.cognito_identity),
             (TENANT_ID, self.tenant_id),
+            (INVOCATION_ID, self.invocation_id),
         )
         return [(name.encode(), value.encode()) for name, value in pairs if value]
 
@@ -86,4 +142,5 @@ class InvocationInfo:
             client_context=get(CLIENT_CONTEXT),
             cognito_identity=get(COGNITO_IDENTITY),
             tenant_id=get(TENANT_ID),
+            invocation_id=get(INVOCATION_ID),
         )

@@ -12,9 +12,10 @@ import socket
 from dataclasses import dataclass
 
 from penstock.protocol import runtime_api
-from penstock.protocol.chunked import encode_end
+from penstock.protocol.chunked import ChunkedError, Deframer, encode_end
 from penstock.protocol.runtime_api import InvocationInfo
 
+from . import logs
 from .stream import Buffer, Disconnected, send_all
 
 _READ = 64 * 1024
@@ -53,6 +54,7 @@ class Connection:
         self.socket = sock
         self.pending = 0  # requests sent whose answers were not read yet
         self.asked = False  # the last of them was for the next event
+        self.last = False  # the other side takes no further request
         self._buffer = b""
 
     def send(self, *pieces: Buffer) -> None:
@@ -62,25 +64,51 @@ class Connection:
     def read(self) -> Answer:
         """The answer to the oldest request. Raises Disconnected."""
         self.pending -= 1
+        status = 100
+        while status < 200:  # 1xx are not the answer yet
+            status, headers = self._read_head()
+        body = b""
+        if status != 204:
+            chunked = headers.get("transfer-encoding", "").lower() == "chunked"
+            length = int(headers.get("content-length", "0"))
+            body = self._read_chunks() if chunked else self._read_count(length)
+        self.last = headers.get("connection", "").lower() == "close"
+        return Answer(status, headers, body)
+
+    def _read_head(self) -> tuple[int, dict[str, str]]:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             self._buffer += self._receive()
         lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        self._buffer = self._buffer[end + 4 :]
         headers = {}
         for line in lines[1:]:
             name, _, value = line.partition(":")
             headers[name.lower()] = value.strip()
-        length = int(headers.get("content-length", "0"))
-        end += 4
-        missing = end + length - len(self._buffer)
+        return int(lines[0].split(" ", 2)[1]), headers
+
+    def _read_count(self, length: int) -> bytes:
+        missing = length - len(self._buffer)
         if missing > 0:
             parts = [self._buffer]
             while missing > 0:
                 parts.append(self._receive())
                 missing -= len(parts[-1])
             self._buffer = b"".join(parts)
-        body = self._buffer[end : end + length]
-        self._buffer = self._buffer[end + length :]
-        return Answer(int(lines[0].split(" ", 2)[1]), headers, body)
+        body, self._buffer = self._buffer[:length], self._buffer[length:]
+        return body
+
+    def _read_chunks(self) -> bytes:
+        """A chunked body: how AWS sends events of more than about 2 KB."""
+        deframer = Deframer()
+        parts: list[Buffer] = []
+        try:
+            while not deframer.done:
+                parts += deframer.feed(self._buffer or self._receive())
+                self._buffer = b""
+        except ChunkedError as error:
+            raise Disconnected(str(error)) from None
+        self._buffer = deframer.rest
+        return b"".join(parts)
 
     def close(self) -> None:
         self.socket.close()
@@ -107,6 +135,7 @@ class RuntimeApi:
         else:
             self._host = address
         self._next = f"GET {runtime_api.NEXT_PATH} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
+        self._attempt = ""  # the header an answer to the current event repeats
         self.connection = self._connect()
         # A fork of the function must not keep the connection open: its end would never be seen.
         os.register_at_fork(after_in_child=self.close)
@@ -129,25 +158,33 @@ class RuntimeApi:
     def next(self) -> Event:
         """Wait for the next event. Raises Disconnected, ApiError."""
         connection = self.connection
+        if connection.last:
+            self.reconnect()
+            connection = self.connection
         if not connection.asked:
             connection.send(self._next)
         connection.asked = False
         while connection.pending > 1:
-            connection.read()  # how a response was taken changes nothing here: after a 413 AWS goes on
+            self._taken(connection.read())
         answer = connection.read()
+        if answer.status == 204:
+            return self.next()  # nothing to do: ask again
         if answer.status != 200:
             raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
         info = InvocationInfo.from_headers(answer.headers)
+        attempt = info.invocation_id
+        self._attempt = f"{runtime_api.INVOCATION_ID}: {attempt}\r\n" if attempt else ""
         return Event(info, answer.headers.get("content-type", ""), answer.body)
 
     def respond(self, request_id: str, payload: bytes, content_type: str) -> None:
         """Answer with a buffered response. Raises Disconnected."""
-        self._post(f"{runtime_api.INVOCATION_PATH}{request_id}/response", payload, content_type)
+        path = f"{runtime_api.INVOCATION_PATH}{request_id}/response"
+        self._post(path, payload, content_type, self._attempt)
 
     def fail(self, request_id: str, error_type: str, document: bytes) -> None:
         """Report an error instead of a response. Raises Disconnected."""
         path = f"{runtime_api.INVOCATION_PATH}{request_id}/error"
-        self._post(path, document, "application/json", _error_type(error_type))
+        self._post(path, document, "application/json", _error_type(error_type) + self._attempt)
 
     def init_error(self, error_type: str, document: bytes) -> None:
         """Report that the function could not be initialised; the process must end after it."""
@@ -166,7 +203,7 @@ class RuntimeApi:
         return (
             f"POST {runtime_api.INVOCATION_PATH}{request_id}/response HTTP/1.1\r\nHost: {self._host}\r\n"
             f"Content-Type: {content_type}\r\n{runtime_api.RESPONSE_MODE}: {runtime_api.STREAMING}\r\n"
-            f"Trailer: {runtime_api.ERROR_TYPE}, {runtime_api.ERROR_BODY}\r\n{close}"
+            f"Trailer: {runtime_api.ERROR_TYPE}, {runtime_api.ERROR_BODY}\r\n{self._attempt}{close}"
             "Transfer-Encoding: chunked\r\n\r\n"
         ).encode("latin-1")
 
@@ -190,7 +227,7 @@ class RuntimeApi:
             return
         try:
             connection.pending += 1
-            connection.read()
+            self._taken(connection.read())
         finally:
             connection.close()
 
@@ -205,9 +242,23 @@ class RuntimeApi:
             connection.asked = True
             connection.send(head, body, self._next)
             return
+        if connection.last:
+            self.reconnect()
+            connection = self.connection
         connection.send(head, body)
         if ask:
-            connection.read()
+            self._taken(connection.read())
+
+    def _taken(self, answer: Answer) -> None:
+        """How a response was taken changes nothing: after a 413 or a 410 AWS goes on. Raises ApiError.
+
+        Our own service says in the log what was wrong.
+        """
+        if answer.status != 202 and not self.own:
+            said = f"the Runtime API answered {answer.status} to the response: {answer.body[:500]!r}"
+            if answer.status == 500:  # "Non-recoverable state. Runtime should exit promptly."
+                raise ApiError(said)
+            logs.write(f"[WARNING] {said}")
 
     def _connect(self) -> Connection:
         if self._dial is None:

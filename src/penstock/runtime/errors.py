@@ -50,14 +50,23 @@ def message_of(raised: BaseException) -> str:
         return "<exception str() failed>"  # Python's own words, in its tracebacks
 
 
-def error_document(raised: BaseException, request_id: str = "") -> tuple[str, bytes]:
-    """The error's type, and the JSON document for the caller: at most 256 KiB, cropped if need be."""
+def error_document(
+    raised: BaseException, request_id: str = "", limit: int = ERROR_DOCUMENT
+) -> tuple[str, bytes]:
+    """The error's type, and the JSON document for the caller: at most `limit` bytes, cropped if need be.
+
+    The innermost frames are kept longest; `log_text` has them all.
+    """
     name = _name(raised)
     message = message_of(raised)[:ERROR_DOCUMENT]
     stack = raised.trace if isinstance(raised, RuntimeFault) else _stack(raised.__traceback__)
     document = _document(message, name, request_id, stack)
-    size = ERROR_DOCUMENT
-    while len(document) > ERROR_DOCUMENT and size:
+    frames = 16
+    while len(document) > limit and frames:
+        document = _document(message, name, request_id, stack[-frames:])
+        frames //= 2
+    size = limit
+    while len(document) > limit and size:
         size //= 2
         cropped = message if len(message) <= size else message[:size] + "… (cropped)"
         document = _document(cropped, name, request_id, [frame[: size // 32] for frame in stack[-16:]])

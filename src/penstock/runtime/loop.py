@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from penstock.protocol.limits import TRAILER_DOCUMENT
+
 from . import chunks, errors, logs, marshal
 from .api import Connection, Event, RuntimeApi
 from .cancel import Guard
@@ -151,11 +153,11 @@ class Reply:
         return error
 
     def _fail(self, error: BaseException) -> None:
-        error_type, document = errors.error_document(error, self._id)
         logs.error(error)
         if self._writer is None:
-            self.api.fail(self._id, error_type, document)
+            self.api.fail(self._id, *errors.error_document(error, self._id))
         else:
+            error_type, document = errors.error_document(error, self._id, TRAILER_DOCUMENT)
             self._end((error_type, base64.b64encode(document).decode()))
 
     def _end(self, error: tuple[str, str] | None = None) -> None:

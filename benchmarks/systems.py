@@ -85,7 +85,18 @@ class Penstock(System):
     name = "Penstock"
 
     def __init__(self, target: Path, path: str, folder: Path) -> None:
-        serve = ["serve", str(target), "--python", sys.executable, "--port", "0", "--lambda-port", "0"]
+        serve = [
+            "serve",
+            str(target),
+            "--data",
+            str(folder / "data"),
+            "--python",
+            sys.executable,
+            "--port",
+            "0",
+            "--lambda-port",
+            "0",
+        ]
         super().__init__([sys.executable, "-m", "penstock", *serve], path, folder / "penstock.log")
 
     def processes(self) -> dict[int, str]:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from fake_loop import FakeLoop
 from http_kit import Clock, Wire
 from penstock.gateway.config import Config
-from penstock.gateway.forward import Gateway
+from penstock.gateway.forward import Gateway, Verify
 from penstock.gateway.routes import Routes
 from penstock.http import Config as HttpConfig
 from penstock.http import Connection
@@ -18,7 +19,8 @@ class FakeInvocation:
     """One call that was made: the caller's handle, and the test's way to answer."""
 
     def __init__(self, call: Call, sink: Sink, number: int) -> None:
-        self.request_id = f"request-{number}"
+        self.request_id = call.request_id or f"request-{number}"
+        self.executed_version = call.qualifier if call.qualifier.isdigit() else "$LATEST"
         self.call = call
         self.verbs: list[str] = []  # what the caller did
         self.ended = False
@@ -68,17 +70,24 @@ class Door:
     """A gateway with one client's connection to it."""
 
     def __init__(
-        self, invoker: FakeInvoker | None = None, routes: Routes | None = None, **settings: Any
+        self,
+        invoker: FakeInvoker | None = None,
+        routes: Routes | None = None,
+        verify: Verify | None = None,
+        **settings: Any,
     ) -> None:
         self.invoker = invoker or FakeInvoker()
         self.records: list[RequestRecord] = []
         self.errors: list[Exception] = []
         config = Config(**settings)
+        self.loop = FakeLoop()  # of the gateway's own timeouts
         gateway = Gateway(
             self.invoker,
             routes or Routes(self.invoker.names, config.event_format),
             config,
             self.records.append,
+            verify,
+            loop=self.loop,  # type: ignore[arg-type]
         )
         self.clock, self.wire = Clock(), Wire()
         http = HttpConfig(stamp=False, on_error=self.errors.append)

@@ -25,7 +25,10 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -
 
 
 class Platform:
-    """`penstock serve` on free ports, with functions made from source text. A context manager."""
+    """`penstock serve` on free ports, with functions made from source text. A context manager.
+
+    Without functions it is started in `folder` and has no TARGET.
+    """
 
     def __init__(
         self, folder: Path, functions: dict[str, str], *flags: str, env: dict[str, str] | None = None
@@ -34,12 +37,16 @@ class Platform:
         for name, source in functions.items():
             (folder / f"{name}.py").write_text(textwrap.dedent(source))
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PENSTOCK_")} | (env or {})
-        target = str(folder if len(functions) != 1 else folder / f"{next(iter(functions))}.py")
+        files = [folder / f"{name}.py" for name in functions]
+        target = [str(files[0] if len(files) == 1 else folder)] if files else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "penstock", "serve", target, "--port", "0", "--lambda-port", "0", *flags],
+            [sys.executable, "-m", "penstock", "serve", *target, "--port", "0", "--lambda-port", "0"]
+            + ([] if "--data" in flags else ["--data", str(folder / ".penstock")])
+            + list(flags),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            cwd=None if functions else folder,
             env=environ,
         )
         self._clients: list[Any] = []

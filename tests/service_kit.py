@@ -4,30 +4,57 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from http_kit import Client
-from penstock.protocol.call import Call, Head, Outcome, Slice
+from penstock.protocol.call import Call, FunctionNotFound, Head, Outcome, Slice
 from penstock.service.backends import Exit, Listener, Spec
 from penstock.service.config import Config
+from penstock.service.functions import LATEST, Function, function_arn
 from penstock.service.logs import LogLine
-from penstock.service.registry import Function, Registry
 from penstock.service.service import Service
 
-NEXT = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: a\r\n\r\n"
+NEXT = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class FixedFunctions:
+    """Functions that nobody manages: those of the test."""
+
+    def __init__(self, functions: Iterable[Function], region: str = "us-east-1") -> None:
+        self.region = region
+        self.account = "000000000000"
+        self.by_name = {function.name: function for function in functions}
+        self.limits: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Function]:
+        return iter(self.by_name.values())
+
+    def resolve(self, name: str, qualifier: str = "") -> Function:
+        if name not in self.by_name or qualifier not in ("", LATEST, self.by_name[name].version):
+            raise FunctionNotFound(f"Function not found: {self.arn(name, qualifier or LATEST)}")
+        return self.by_name[name]
+
+    def arn(self, name: str, qualifier: str = "") -> str:
+        return function_arn(self.region, self.account, name, qualifier)
+
+    def keys(self, name: str) -> set[str]:
+        return {self.by_name[name].key} if name in self.by_name else set()
+
+    def reserved(self, name: str) -> int | None:
+        return self.limits.get(name)
 
 
 class FakeEnvironment:
     """A started environment: its process, and the runtime in it."""
 
-    def __init__(self, spec: Spec, dial: int, log: int, listener: Listener) -> None:
+    def __init__(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
         self.spec = spec
         self.pid = os.getpid()  # so that its memory can be looked at
         self.signals: list[int] = []
         self.stubborn = False  # does not die of SIGKILL at once
         self.client: Client
-        self._dial = socket.socket(fileno=os.dup(dial))
+        self._dial = None if dial is None else socket.socket(fileno=os.dup(dial))
         self._log = os.dup(log)
         self._listener = listener
         self._ended = False
@@ -40,14 +67,15 @@ class FakeEnvironment:
             if number == signal.SIGKILL and not self.stubborn:
                 self.exit(-signal.SIGKILL)
 
-    def exit(self, status: int, keep_socket: bool = False) -> None:
+    def exit(self, status: int, keep_socket: bool = False, unstarted: str = "") -> None:
         self._ended = True
         if not keep_socket:
             self.close()
-        asyncio.get_running_loop().call_soon(self._listener.exited, Exit(status, 50 * 1024 * 1024))
+        asyncio.get_running_loop().call_soon(self._listener.exited, Exit(status, 50 * 1024 * 1024, unstarted))
 
     def close(self) -> None:
-        self._dial.close()
+        if self._dial is not None:
+            self._dial.close()
         if hasattr(self, "client"):
             self.client.close()
         if self._log >= 0:
@@ -57,13 +85,23 @@ class FakeEnvironment:
     # As the runtime.
 
     def connect(self) -> None:
-        """Take the connection that was handed out."""
-        _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
-        sock = socket.socket(fileno=fds[0])
-        sock.setblocking(False)
+        """Take the connection that was handed out; or make one, as a runtime of another's does."""
+        if self._dial is None:
+            sock = self.dialled()
+        else:
+            _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
+            sock = socket.socket(fileno=fds[0])
+            sock.setblocking(False)
         if hasattr(self, "client"):
             self.client.close()
         self.client = Client(sock)
+
+    def dialled(self) -> socket.socket:
+        """A connection to the address it was told."""
+        host, port = self.spec.environment["AWS_LAMBDA_RUNTIME_API"].split(":")
+        sock = socket.create_connection((host, int(port)))
+        sock.setblocking(False)
+        return sock
 
     async def next(self) -> tuple[dict[bytes, bytes], bytes]:
         """Ask for an event: its headers and payload."""
@@ -78,7 +116,8 @@ class FakeEnvironment:
         """Answer an invocation; the status of the service's answer."""
         id = request_id.decode() if isinstance(request_id, bytes) else request_id
         await self.client.send(
-            b"POST /2018-06-01/runtime/invocation/%b/%b HTTP/1.1\r\nHost: a\r\n%bContent-Length: %d\r\n\r\n%b"
+            b"POST /2018-06-01/runtime/invocation/%b/%b HTTP/1.1\r\nHost: localhost\r\n%b"
+            b"Content-Length: %d\r\n\r\n%b"
             % (id.encode(), verb.encode(), b"".join(line + b"\r\n" for line in headers), len(body), body)
         )
         status, _, _ = await self.client.response()
@@ -86,7 +125,7 @@ class FakeEnvironment:
 
     async def begin_stream(self, request_id: bytes, first: bytes = b"") -> None:
         await self.client.send(
-            b"POST /2018-06-01/runtime/invocation/%b/response HTTP/1.1\r\nHost: a\r\n"
+            b"POST /2018-06-01/runtime/invocation/%b/response HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: text/plain\r\nLambda-Runtime-Function-Response-Mode: streaming\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n" % request_id
         )
@@ -110,7 +149,7 @@ class FakeBackend:
     async def start(self, python: str) -> None:
         self.pythons.append(python)
 
-    def spawn(self, spec: Spec, dial: int, log: int, listener: Listener) -> None:
+    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
         if self.failure:
             loop.call_soon(listener.spawn_failed, self.failure)
@@ -167,9 +206,8 @@ class Bench:
             Function("app", "app.handler", "/code", "python", **(function or {})),
             Function("other", "other.handler", "/code", "python"),
         ]
-        self.service = Service(
-            Registry(functions, "us-east-1"), Config(**config), self.lines.append, self.backend
-        )
+        self.functions = FixedFunctions(functions)
+        self.service = Service(self.functions, Config(**config), self.lines.append, self.backend)
 
     async def __aenter__(self) -> "Bench":
         await self.service.start()

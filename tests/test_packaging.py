@@ -102,7 +102,7 @@ def test_the_wheel_depends_on_nothing_without_an_extra(wheel):
     required = metadata(wheel).get_all("Requires-Dist", [])
     assert [line for line in required if "extra ==" not in line] == []
     serve = {re.split(r"[<>=; ]", line)[0] for line in required if re.search(r"extra == .serve.", line)}
-    assert serve == {"httptools", "uvloop"}
+    assert serve == {"botocore", "httptools", "uvloop"}
 
 
 def test_the_wheel_holds_the_package_and_no_more(wheel):

@@ -173,7 +173,7 @@ def test_buffered_that_failed(api, call):
     assert call("--buffered") == (
         1,
         b"",
-        'penstock: the function failed: Unhandled\n{\n  "errorType": "KeyError"\n}\n',
+        'penstock: the function failed: KeyError\n{\n  "errorType": "KeyError"\n}\n',
     )
 
 

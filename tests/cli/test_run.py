@@ -1,6 +1,5 @@
 """`penstock dev` and `serve` as processes: what they say first, and how they stop."""
 
-import errno
 import logging
 import os
 import resource
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from penstock.cli import run, settings, target
-from penstock.cli.errors import UsageError
+from penstock.cli.errors import SettingError, UsageError
 from penstock.cli.project import Project
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -159,21 +158,6 @@ def test_a_port_in_use(running):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize(
-    ("number", "said"),
-    [
-        (errno.EACCES, "not allowed to listen on port 80: choose one above 1023 with --port"),
-        (errno.EADDRNOTAVAIL, "cannot listen on ::1, port 80: Cannot assign requested address"),
-    ],
-)
-def test_other_ways_not_to_listen(number, said):
-    assert str(run._cannot_listen(OSError(number, "asyncio's own words"), "::1", 80, "--port")) == said
-
-
-def test_urls_of_ipv6():
-    assert run._url("::1", 3000) == "http://[::1]:3000"
-
-
 def functions(command, *, environ, **options):
     chosen = settings.resolve(options, {}, Project(Path("pyproject.toml"), {}))
     found = target.resolve(str(EXAMPLES / "seed.py"), Path())
@@ -203,6 +187,18 @@ def test_settings_reach_the_functions():
 def test_more_time_than_aws_gives_is_remarked_upon():
     chosen = settings.resolve({"timeout": "901"}, {}, Project(Path("pyproject.toml"), {}))
     assert run._warnings(chosen) == ["--timeout 901: AWS allows 900 s at most"]
+
+
+def test_under_aws_s_limits_it_is_refused():
+    def refuse(**flags: str) -> None:
+        project = Project(Path("pyproject.toml"), {})
+        run._refuse_long_timeout(settings.resolve(flags, {}, project))
+
+    refuse(limits="aws")
+    refuse(limits="none", timeout="901")
+    with pytest.raises(SettingError) as raised:
+        refuse(limits="aws", timeout="901")
+    assert str(raised.value) == "--timeout 901: AWS allows 900 s at most; --limits none allows more"
 
 
 def test_both_ports_the_same():

@@ -33,6 +33,11 @@ def test_defaults_are_those_of_the_components():
     assert settings.sources == {}
 
 
+def test_a_setting_of_two_components_is_one_setting():
+    settings = chosen("--limits", "aws")
+    assert (settings.service.limits, settings.gateway.limits) == ("aws", "aws")
+
+
 def test_a_flag_goes_over_a_variable_and_a_variable_over_the_file():
     table = {"port": 1, "lambda-port": 1, "drain": 1}
     environ = {"PENSTOCK_PORT": "2", "PENSTOCK_LAMBDA_PORT": "2"}

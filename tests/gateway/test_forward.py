@@ -8,9 +8,11 @@ import pytest
 
 from gateway_kit import Door, FakeInvoker
 from penstock.gateway.routes import Routes
-from penstock.protocol import limits
+from penstock.http.request import Request
+from penstock.protocol import limits, sigv4
 from penstock.protocol.call import Ending, Outcome
 from penstock.protocol.prelude import DELIMITER
+from penstock.protocol.urls import Cors, FunctionUrl
 from penstock.service import outcomes
 
 HTTP = "application/vnd.awslambda.http-integration-response"
@@ -472,7 +474,7 @@ def test_a_client_may_leave_once_it_has_the_length_it_was_promised() -> None:
         (outcomes.too_large(7_000_000), 502, "Internal server error"),
         (outcomes.idle_timed_out("id", 3), 504, "Endpoint request timed out"),
         (outcomes.STOPPED, 503, "Service Unavailable"),
-        (outcomes.THROTTLED, 429, "Too Many Requests"),
+        (outcomes.throttled("ConcurrentInvocationLimitExceeded"), 429, "Too Many Requests"),
     ],
 )
 @pytest.mark.parametrize("begun", ["nothing", "streamed head", "half a prelude", "buffered"])
@@ -510,7 +512,7 @@ def test_a_failure_after_the_first_byte_breaks_the_response(outcome: Outcome) ->
 
 
 def test_a_call_that_ends_before_invoke_returns() -> None:
-    door = Door(FakeInvoker(at_once=outcomes.THROTTLED))
+    door = Door(FakeInvoker(at_once=outcomes.throttled("ConcurrentInvocationLimitExceeded")))
     door.connection.data_received(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
     assert door.status == 429
     assert (door.record.ending, door.record.request_id) == ("throttled", "")
@@ -610,3 +612,192 @@ def test_a_hopeless_body_is_refused_before_it_is_sent(headers: bytes) -> None:
     assert door.status == 413
     assert b"100 Continue" not in door.sent
     assert (door.record.status, door.record.ending) == (413, "refused")
+
+
+# Function URLs that are configured: an alias, signed requests, CORS.
+
+PAGE = "https://a.example"
+FORBIDDEN = {
+    "Message": "Forbidden. For troubleshooting Function URL authorization issues, see:"
+    " https://docs.aws.amazon.com/lambda/latest/dg/urls-auth.html"
+}
+
+
+def configured(url: FunctionUrl, verify: "Signatures | None" = None) -> Door:
+    def lookup(function: str, alias: str) -> FunctionUrl | None:
+        return url if (function, alias) == (url.function, url.qualifier) else None
+
+    return Door(routes=Routes([], url=lookup), verify=verify)
+
+
+def asks(method: str = "GET", *headers: str, path: str = "/lambda-url/app/x", body: bytes = b"") -> bytes:
+    lines = [f"{method} {path} HTTP/1.1", "Host: h", *headers, f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+def header(door: Door, name: str) -> list[str]:
+    lines = door.sent.partition(b"\r\n\r\n")[0].decode().split("\r\n")[1:]
+    return [line.split(": ", 1)[1] for line in lines if line.lower().startswith(name + ":")]
+
+
+class Signatures:
+    """Takes the signature `good`, of the body `signed`."""
+
+    access_key = "AKID"
+
+    def __init__(self, denied: sigv4.Denied | None = None) -> None:
+        self.denied = denied
+        self.bodies: list[bytes] = []
+
+    def __call__(self, request: Request) -> "Signatures":
+        if request.get(b"authorization") is None:
+            raise sigv4.missing()
+        if request.get(b"authorization") == b"unknown":
+            raise sigv4.unrecognized()
+        return self
+
+    def check(self, body: bytes) -> None:
+        self.bodies.append(body)
+        if self.denied is not None:
+            raise self.denied
+
+
+def test_an_alias_is_called_as_such() -> None:
+    door = configured(FunctionUrl("app", "live"))
+    call = door.request(asks(path="/lambda-url/app:live/x")).call
+    assert (call.function, call.qualifier) == ("app", "live")
+    assert json.loads(call.payload)["rawPath"] == "/x"
+
+
+def test_a_signed_request_is_let_in_and_the_function_told_whose_it_is() -> None:
+    verify = Signatures()
+    door = configured(FunctionUrl("app", auth="AWS_IAM"), verify)
+    call = door.request(asks("POST", "Authorization: good", body=b"abc")).call
+    assert verify.bodies == [b"abc"]
+    context = json.loads(call.payload)["requestContext"]
+    assert context["accountId"] == "000000000000"
+    assert context["authorizer"] == {
+        "iam": {
+            "accessKey": "AKID",
+            "accountId": "000000000000",
+            "callerId": "AKID",
+            "cognitoIdentity": None,
+            "principalOrgId": None,
+            "userArn": "arn:aws:iam::000000000000:user/AKID",
+            "userId": "AKID",
+        }
+    }
+
+
+def test_whoever_needs_no_signature_is_nobody() -> None:
+    door = configured(FunctionUrl("app"), Signatures())
+    context = json.loads(door.request(asks("GET", "Authorization: good")).call.payload)["requestContext"]
+    assert context["accountId"] == "anonymous"
+    assert "authorizer" not in context
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+def test_an_unsigned_request_is_forbidden(method: str) -> None:
+    door = configured(FunctionUrl("app", auth="AWS_IAM"), Signatures())
+    door.connection.data_received(asks(method))
+    assert (door.status, json.loads(door.body)) == (403, FORBIDDEN)
+    assert header(door, "x-amzn-errortype") == ["AccessDeniedException"]
+    assert door.invoker.invocations == []
+    assert (door.record.status, door.record.ending, door.record.ok) == (403, "refused", False)
+    assert door.record.detail == "Missing Authentication Token"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "code", "told"),
+    [
+        ("unknown", "UnrecognizedClientException", "The security token included in the request is invalid."),
+        ("good", "InvalidSignatureException", str(sigv4.mismatch())),
+    ],
+)
+def test_one_that_is_badly_signed_is_told_what_is_wrong(authorization: str, code: str, told: str) -> None:
+    door = configured(FunctionUrl("app", auth="AWS_IAM"), Signatures(sigv4.mismatch()))
+    door.connection.data_received(asks("POST", f"Authorization: {authorization}", body=b"abc"))
+    assert (door.status, json.loads(door.body)) == (403, {"message": told})
+    assert header(door, "x-amzn-errortype") == [code]
+    assert door.invoker.invocations == []
+    assert door.record.detail == told
+
+
+def test_without_keys_nobody_is_let_in_and_the_log_says_why() -> None:
+    door = configured(FunctionUrl("app", auth="AWS_IAM"))
+    door.connection.data_received(asks("GET", "Authorization: good"))
+    assert (door.status, json.loads(door.body)) == (403, FORBIDDEN)
+    assert "PENSTOCK_ACCESS_KEYS" in door.record.detail
+
+
+def test_a_presigned_signature_is_not_logged() -> None:
+    door = configured(FunctionUrl("app", auth="AWS_IAM"), Signatures())
+    door.connection.data_received(asks(path="/lambda-url/app/?X-Amz-Signature=5d67&a=1"))
+    assert door.record.path == "/lambda-url/app/?X-Amz-Signature=…&a=1"
+    nowhere = configured(FunctionUrl("app"))
+    nowhere.connection.data_received(asks(path="/nowhere?X-Amz-Signature=5d67"))
+    assert nowhere.record.path == "/nowhere?X-Amz-Signature=…"
+
+
+@pytest.mark.parametrize("auth", ["NONE", "AWS_IAM"])
+def test_a_preflight_request_is_answered_without_the_function(auth: str) -> None:
+    cors = Cors((PAGE,), ("GET",), ("X-A",), max_age=60)
+    door = configured(FunctionUrl("app", "", auth, cors), Signatures())  # type: ignore[arg-type]
+    door.connection.data_received(asks("OPTIONS", f"Origin: {PAGE}", "Access-Control-Request-Method: GET"))
+    assert (door.status, door.body) == (200, b"")
+    assert header(door, "access-control-allow-origin") == [PAGE]
+    assert header(door, "access-control-allow-methods") == ["GET"]
+    assert header(door, "access-control-max-age") == ["60"]
+    assert door.invoker.invocations == []
+    assert (door.record.method, door.record.status, door.record.ending, door.record.ok) == (
+        "OPTIONS",
+        200,
+        "done",
+        True,
+    )
+
+
+def test_other_options_requests_are_the_functions() -> None:
+    with_cors = configured(FunctionUrl("app", cors=Cors((PAGE,))))
+    assert with_cors.request(asks("OPTIONS", f"Origin: {PAGE}")).call
+    without = configured(FunctionUrl("app"))
+    assert without.request(asks("OPTIONS", f"Origin: {PAGE}", "Access-Control-Request-Method: GET")).call
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+def test_cors_on_a_response(streamed: bool) -> None:
+    door = configured(FunctionUrl("app", cors=Cors((PAGE,), expose_headers=("X-A",))))
+    own = {"Access-Control-Allow-Origin": "*", "X-A": "1"}
+    invocation = door.request(asks("GET", f"Origin: {PAGE}"))
+    if streamed:
+        invocation.head(HTTP)
+        invocation.data(prelude(statusCode=201, headers=own), b"chunk")
+    else:
+        invocation.head("application/json", streamed=False)
+        invocation.data(json.dumps({"statusCode": 201, "headers": own, "body": "chunk"}).encode())
+    invocation.end(outcomes.DONE)
+    assert door.status == 201
+    assert b"chunk" in door.body
+    assert header(door, "access-control-allow-origin") == [PAGE]
+    assert header(door, "access-control-expose-headers") == ["X-A"]
+    assert header(door, "vary") == ["Origin"]
+    assert header(door, "x-a") == ["1"]
+    assert (door.record.ok, door.record.ending) == (True, "done")
+    assert "browsers refuse" in door.record.detail
+
+
+def test_cors_on_errors_lest_the_page_never_hears_of_them() -> None:
+    door = configured(FunctionUrl("app", cors=Cors(("*",))))
+    door.request(asks("GET", f"Origin: {PAGE}")).end(FAILED)
+    assert (door.status, header(door, "access-control-allow-origin")) == (502, ["*"])
+    refused = configured(FunctionUrl("app", auth="AWS_IAM", cors=Cors(("*",))), Signatures())
+    refused.connection.data_received(asks("GET", f"Origin: {PAGE}"))
+    assert (refused.status, header(refused, "access-control-allow-origin")) == (403, ["*"])
+
+
+def test_without_a_configuration_cors_is_the_functions_alone() -> None:
+    door = configured(FunctionUrl("app"))
+    own = {"statusCode": 200, "headers": {"Access-Control-Allow-Origin": "*"}, "body": ""}
+    buffered(door, own, asks("GET", f"Origin: {PAGE}"))
+    assert header(door, "access-control-allow-origin") == ["*"]
+    assert door.record.detail == ""

@@ -3,6 +3,9 @@ import json
 import pytest
 
 from penstock.gateway.routes import EventFormat, Flavour, Route, Routes
+from penstock.protocol.urls import Cors, FunctionUrl
+
+CORS = Cors(("*",))
 
 
 @pytest.mark.parametrize(
@@ -11,6 +14,7 @@ from penstock.gateway.routes import EventFormat, Flavour, Route, Routes
         ("/lambda-url/f", "f", "/"),
         ("/lambda-url/f/", "f", "/"),
         ("/lambda-url/f/a/b", "f", "/a/b"),
+        ("/lambda-url/f/a:b", "f", "/a:b"),
         ("/lambda-url/f//a/../%2F/", "f", "//a/../%2F/"),
         ("/lambda-url/g-2/lambda-url/f", "g-2", "/lambda-url/f"),
     ],
@@ -20,11 +24,46 @@ def test_function_urls(path: str, function: str, seen: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/lambda-url/", "/lambda-url//f", "/lambda-url/nope", "/lambda-url/F/", "/lambda-url/%66"]
+    "path",
+    [
+        "/lambda-url/",
+        "/lambda-url//f",
+        "/lambda-url/nope",
+        "/lambda-url/F/",
+        "/lambda-url/%66",
+        "/lambda-url/f:",
+        "/lambda-url/:live/",
+        "/lambda-url/f:live/",
+        "/lambda-url/..",
+    ],
 )
 @pytest.mark.parametrize("functions", [["f"], ["f", "g"], []])
 def test_no_such_function_url(path: str, functions: list[str]) -> None:
     assert Routes(functions).match(path) is None
+
+
+def test_function_urls_are_looked_up_for_each_request() -> None:
+    there: dict[tuple[str, str], FunctionUrl] = {}
+    routes = Routes([], url=lambda name, alias: there.get((name, alias)))
+    assert routes.match("/lambda-url/f/a") is None
+    there["f", ""] = FunctionUrl("f")
+    there["f", "live"] = FunctionUrl("f", "live", "AWS_IAM", CORS)
+    assert routes.match("/lambda-url/f/a") == Route("f", "url", "/a")
+    assert routes.match("/lambda-url/f:live/a") == Route("f", "url", "/a", "live", "AWS_IAM", CORS)
+    assert routes.match("/lambda-url/f:other/a") is None
+    assert routes.match("/lambda-url/f:live:more/a") is None
+    del there["f", ""]
+    assert routes.match("/lambda-url/f/a") is None
+
+
+def test_the_front_door_is_the_targets_whatever_its_function_url() -> None:
+    routes = Routes(["f"], url=lambda name, alias: None)
+    assert routes.match("/a") == Route("f", "rest", "/a")
+    assert routes.match("/lambda-url/f/a") is None
+    assert json.loads(routes.listing("/lambda-url/f/a")) == {
+        "message": "There is no Function URL of 'f'.",
+        "functions": {},
+    }
 
 
 @pytest.mark.parametrize(
@@ -47,12 +86,13 @@ def test_the_event_format_is_the_gateways_alone(event_format: EventFormat, flavo
     ("functions", "path", "message"),
     [
         (["f", "g"], "/", "There are several functions: call one at its own path."),
-        (["f", "g"], "/lambda-url/nope/x", "There is no function named 'nope'."),
-        (["f"], "/lambda-url/nope", "There is no function named 'nope'."),
+        (["f", "g"], "/lambda-url/nope/x", "There is no Function URL of 'nope'."),
+        (["f", "g"], "/lambda-url/f:live/x", "There is no Function URL of 'f:live'."),
+        (["f"], "/lambda-url/nope", "There is no Function URL of 'nope'."),
         (["f"], "/lambda-url/", "Name a function."),
         ([], "/", "There are no functions."),
-        ([], "/lambda-url/f", "There are no functions."),
-        (["f"], '/lambda-url/"\xe9', "There is no function named '\"\xe9'."),
+        ([], "/lambda-url/", "There are no functions."),
+        (["f"], '/lambda-url/"\xe9', "There is no Function URL of '\"\xe9'."),
     ],
 )
 def test_the_listing_says_why_and_where_to_go(functions: list[str], path: str, message: str) -> None:

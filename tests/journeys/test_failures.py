@@ -469,11 +469,12 @@ def test_callers_of_the_streaming_api_get_exactly_one_invoke_complete(failing):
 
     made, complete = invoke("raises_after_three")
     assert made == b"0\n1\n2\n"
-    assert complete["ErrorCode"] == "ValueError"
+    assert complete["ErrorCode"] == "Runtime.Unknown"
     assert json.loads(complete["ErrorDetails"])["errorMessage"] == "no luck"
     made, complete = invoke("raises_before_the_first_chunk")
     assert made == b""
-    assert complete["ErrorCode"] == "ValueError"
+    assert complete["ErrorCode"] == "Runtime.Unknown"
+    assert json.loads(complete["ErrorDetails"])["errorType"] == "ValueError"
     made, complete = invoke("os_exit_after_three")
     assert made == b"0\n1\n2\n"
     assert complete["ErrorCode"] == "Runtime.ExitError"

@@ -83,10 +83,15 @@ class Service:
             },
             "root": str(self.folder),
             "data_limit": 1024 * limits.MIB,
+            "command": [],
             **order,
         }
         with spawned.their_dial:
-            fds = [spawned.their_dial.fileno(), spawned.their_log]
+            fds = (
+                [spawned.their_log]
+                if message["command"]
+                else [spawned.their_log, spawned.their_dial.fileno()]
+            )
             socket.send_fds(self.control, [json.dumps(message).encode()], fds)
         os.close(spawned.their_log)
         told = self.receive()
@@ -249,3 +254,98 @@ def test_a_killed_spawner_takes_its_environments_along(service: Service) -> None
     spawned.side.read()
     service.process.kill()
     wait_until(lambda: not alive(spawned.pid), "the environment's end")
+
+
+# With a command.
+
+
+def program(folder: Path, text: str, mode: int = 0o755) -> list[str]:
+    path = folder / "bootstrap"
+    path.write_text(textwrap.dedent(text))
+    path.chmod(mode)
+    return [str(path)]
+
+
+def test_what_a_command_is_started_with(service: Service) -> None:
+    command = program(
+        service.folder,
+        f"""\
+        #!{sys.executable} -I
+        import json, os, resource, signal, sys
+        print(json.dumps({{
+            "argv": sys.argv[1:],
+            "environ": dict(os.environ),
+            "cwd": os.getcwd(),
+            "open": sorted(os.listdir("/proc/self/fd"), key=int),
+            "stdin": os.readlink("/proc/self/fd/0"),
+            "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            "leader": os.getsid(0) == os.getpid(),
+            "ignored": [line for line in open("/proc/self/status") if line.startswith(("SigIgn", "SigBlk"))],
+        }}))
+        """,
+    )
+    spawned = service.spawn(
+        "", command=[*command, "one", "two words"], environment={"A": "b", "PATH": "/bin"}
+    )
+    told = service.receive()
+    assert (told["exited"], told["status"], told["unstarted"]) == ("e1", 0, "")
+    said = json.loads(spawned.printed())
+    assert said["argv"] == ["one", "two words"]
+    assert {k: v for k, v in said["environ"].items() if k != "LC_CTYPE"} == {"A": "b", "PATH": "/bin"}
+    assert said["cwd"] == str(service.folder)
+    assert said["open"] == ["0", "1", "2", "3"]  # the last lists them
+    assert said["stdin"] == "/dev/null"
+    assert said["files"] == limits.OPEN_FILES
+    assert said["leader"]
+    # Python itself ignores SIGPIPE and SIGXFSZ; no signal is blocked.
+    python = (1 << signal.SIGPIPE - 1) | (1 << signal.SIGXFSZ - 1)
+    assert [int(line.split()[1], 16) for line in said["ignored"]] == [0, python]
+
+
+def test_a_command_does_not_ignore_broken_pipes(service: Service) -> None:
+    command = program(service.folder, "#!/bin/sh\ngrep SigIgn /proc/self/status\n")
+    assert service.spawn("", command=command).printed().split() == ["SigIgn:", "0" * 16]
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        ("#!/bin/sh\n", 0o644, "fork/exec {}: permission denied"),
+        ("#!/nowhere/at/all\n", 0o755, "fork/exec {}: no such file or directory"),
+        ("echo no interpreter is named\n", 0o755, "fork/exec {}: exec format error"),
+        ("\x7fELF of some other kind", 0o755, "fork/exec {}: exec format error"),
+        (None, 0, "Couldn't find valid bootstrap(s): [{}]"),
+    ],
+)
+def test_a_command_that_cannot_be_executed(service: Service, text: str | None, mode: int, why: str) -> None:
+    path = str(service.folder / "bootstrap")
+    if text is not None:
+        program(service.folder, text, mode)
+    spawned = service.spawn("", command=[path])
+    told = service.receive()
+    assert (told["exited"], told["status"], told["unstarted"]) == ("e1", 1, why.format(path))
+    assert spawned.printed() == ""
+
+
+def test_a_command_in_a_folder_that_is_not_there(service: Service) -> None:
+    service.spawn("", command=["/bin/true"], root="/nowhere/at/all")
+    assert service.receive()["unstarted"] == "fork/exec /bin/true: no such file or directory"
+
+
+def test_commands_leave_nothing_open_in_the_spawner(service: Service) -> None:
+    def opened() -> int:
+        return len(os.listdir(f"/proc/{service.process.pid}/fd"))
+
+    before = opened()
+    for number in range(3):
+        service.spawn("", f"e{number}", command=["/bin/true"])
+        service.receive()
+    assert opened() == before
+
+
+def test_what_a_command_forked_ends_with_it(service: Service) -> None:
+    command = program(service.folder, "#!/bin/sh\nsetsid sleep 1000 >/dev/null 2>&1 &\necho $!\n")
+    spawned = service.spawn("", command=command)
+    assert service.receive()["exited"] == "e1"
+    pid = int(spawned.printed())
+    wait_until(lambda: not alive(pid), "the end of what it forked")

@@ -1,6 +1,7 @@
 """One environment: its runtime's connection, its process and its log, each with its own way to end."""
 
 import asyncio
+import json
 import re
 import signal
 from collections.abc import Callable, Coroutine
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from http_kit import Client
 from penstock.protocol.call import Ending
 from penstock.service import environment as environment_module
 from service_kit import NEXT, Bench
@@ -266,5 +268,112 @@ def test_an_idle_one_that_ends_is_forgotten(run: Run) -> None:
             await bench.until(lambda: "1 idle" not in repr(bench.service))
             bench.call()
             await bench.environment(2)
+
+    run(test())
+
+
+# Another's runtime: several connections, to a port of its own.
+
+FOREIGN = {"runtime": "provided.al2023", "memory_mb": 256}
+
+
+def test_another_s_runtime_is_told_where_to_connect(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(FOREIGN) as bench:
+            _, response, environment, id = await bench.running()
+            assert environment.spec.command == ("/code/bootstrap",)
+            assert environment.spec.environment["AWS_LAMBDA_RUNTIME_API"].startswith("127.0.0.1:")
+            assert environment.spec.data_limit == (256 + 1024) * 1024 * 1024
+            assert await environment.post("response", id, b"1") == 202
+            assert (await response.outcome()).ok
+            environment.exit(0)
+            await bench.until(lambda: "0 idle" in repr(bench.service))
+
+    run(test())
+
+
+def test_cancelled_only_what_carries_the_response_is_broken_off(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(FOREIGN) as bench:
+            invocation, response, environment, id = await bench.running()
+            asking = Client(environment.dialled())  # it asks for the next event elsewhere
+            await environment.begin_stream(id, b"one")
+            await response.until(lambda response: response.body)
+            invocation.cancel()
+            assert await environment.client.rest() == b""
+            assert not response.outcomes
+            await asking.send(NEXT)
+            assert (await response.outcome()).ending is Ending.CANCELLED
+            assert environment.signals == []
+            second, _ = bench.call()
+            status, headers, _ = await asking.response()
+            assert (status, headers[b"lambda-runtime-aws-request-id"].decode()) == (200, second.request_id)
+            asking.close()
+
+    run(test())
+
+
+def test_another_s_that_does_not_let_go_is_killed_after_the_grace(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(FOREIGN, cancel_grace=0.1) as bench:
+            invocation, response, environment, _ = await bench.running()
+            invocation.cancel()
+            outcome = await response.outcome()
+            assert outcome.ending is Ending.CANCELLED
+            assert environment.signals == [signal.SIGKILL]  # it would ignore SIGURG
+
+    run(test())
+
+
+def test_what_another_s_sent_before_it_ended_is_read(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(FOREIGN) as bench:
+            _, response, environment, id = await bench.running()
+            await environment.client.send(
+                b"POST /2018-06-01/runtime/invocation/%b/response HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+                b"Content-Length: 4\r\n\r\nlast" % id
+            )
+            environment.exit(1)
+            assert (await response.outcome()).ok
+            assert response.body == b"last"
+
+    run(test())
+
+
+def test_what_cannot_be_executed_is_an_invalid_entrypoint(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(FOREIGN) as bench:
+            invocation, response = bench.call()
+            environment = await bench.environment()
+            environment.exit(1, unstarted="fork/exec /code/bootstrap: permission denied")
+            outcome = await response.outcome()
+            assert (outcome.ending, outcome.error_type) == (Ending.INIT_ERROR, "Runtime.InvalidEntrypoint")
+            message = (
+                f"RequestId: {invocation.request_id} Error: fork/exec /code/bootstrap: permission denied"
+            )
+            assert json.loads(outcome.error_body)["errorMessage"] == message
+
+    run(test())
+
+
+def test_a_runtime_that_is_not_to_be_had(run: Run) -> None:
+    async def test() -> None:
+        async with Bench({"runtime": "java21"}) as bench:
+            _, response = bench.call()
+            outcome = await response.outcome()
+            assert outcome.error_type == "Sandbox.Failure"
+            assert "the runtime java21 is not run here" in outcome.detail
+            assert bench.backend.environments == []
+
+    run(test())
+
+
+def test_what_is_not_as_the_runtime_s_name_says_is_in_the_log(run: Run) -> None:
+    async def test() -> None:
+        async with Bench({"runtime": "python3.9"}) as bench:
+            bench.call()
+            await bench.environment()
+            (note,) = bench.log(platform=True)
+            assert "the function runs on Python 3." in note
 
     run(test())

@@ -1,7 +1,7 @@
 import pytest
 
 from penstock.http.request import Request
-from penstock.service.guard import refuse
+from penstock.service.guard import ANY_HOST, refuse
 
 
 def request(*headers: tuple[str, str]) -> Request:
@@ -82,3 +82,46 @@ def test_what_a_page_sends_is_refused_by_its_origin(origin: str) -> None:
 def test_what_the_browser_says_of_the_site(site: str, served: bool) -> None:
     reason = refuse(request(("Host", "localhost"), ("Sec-Fetch-Site", site)))
     assert (reason == "") is served
+
+
+def test_where_all_is_signed_the_host_may_be_any_but_pages_are_still_refused() -> None:
+    for host in ("lambda.example.com", "evil.example:3001", ""):
+        assert refuse(request(("Host", host)), ANY_HOST) == ""
+    assert refuse(request(), ANY_HOST) == ""
+    page = request(("Host", "lambda.example.com"), ("Origin", "https://lambda.example.com"))
+    assert "Origin" in refuse(page, ANY_HOST)
+    cross = request(("Host", "lambda.example.com"), ("Sec-Fetch-Site", "cross-site"))
+    assert "Sec-Fetch-Site" in refuse(cross, ANY_HOST)
+
+
+def test_a_star_on_the_command_line_is_only_a_name() -> None:
+    assert refuse(request(("Host", "evil.example")), ["*"]) != ""
+
+
+# As Chromium sends them to http://localhost:3001, from a page of another site and from the address bar.
+CHROMIUM = (
+    ("Host", "localhost:3001"),
+    ("Connection", "keep-alive"),
+    ("sec-ch-ua-platform", '"Linux"'),
+    ("User-Agent", "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0"),
+    ("Accept", "*/*"),
+)
+
+
+@pytest.mark.parametrize(
+    ("sent", "served"),
+    [
+        ((("Sec-Fetch-Site", "none"), ("Sec-Fetch-Mode", "navigate"), ("Sec-Fetch-Dest", "document")), True),
+        ((("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "navigate")), False),  # a link
+        (
+            (("Sec-Fetch-Site", "cross-site"), ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image")),
+            False,
+        ),
+        ((("Origin", "http://evil.example"), ("Sec-Fetch-Site", "cross-site")), False),  # fetch, a form
+        ((("Origin", "null"), ("Sec-Fetch-Site", "cross-site")), False),  # a sandboxed frame
+        ((("Origin", "http://localhost:3000"), ("Sec-Fetch-Site", "same-site")), False),  # a function's page
+        ((("Origin", "http://evil.example"),), False),  # over http a name is no secure context: no Sec-Fetch
+    ],
+)
+def test_chromium(sent: tuple[tuple[str, str], ...], served: bool) -> None:
+    assert (refuse(request(*CHROMIUM, *sent)) == "") is served

@@ -12,8 +12,8 @@ from penstock.protocol import limits
 from penstock.protocol.call import Call, Ending, Head, Outcome, Slice
 from penstock.service import outcomes
 from penstock.service.backends import Exit
+from penstock.service.functions import Function
 from penstock.service.invocation import Invocation, State
-from penstock.service.registry import Function
 
 STREAMED = Head("application/octet-stream", streamed=True)
 BUFFERED = Head("application/json", streamed=False)
@@ -23,7 +23,9 @@ ID = "8f3c"
 class World:
     """An invocation with everything around it: loop, owner, sink and environment, all writing down."""
 
-    def __init__(self, timeout: float = 10.0, idle_timeout: float | None = 3.0) -> None:
+    def __init__(
+        self, timeout: float = 10.0, idle_timeout: float | None = 3.0, aws_limits: bool = False
+    ) -> None:
         self.loop = FakeLoop()
         self.told: list[Any] = []
         self.body = b""
@@ -31,7 +33,14 @@ class World:
         self.reports: list[Outcome] = []
         self.left = 0
         function = Function("app", "app.handler", "/", "python", timeout, idle_timeout=idle_timeout)
-        self.invocation = Invocation(Call("app", b"{}"), function, ID, self, self)  # type: ignore[arg-type]
+        self.invocation = Invocation(
+            Call("app", b"{}"),
+            function,
+            ID,
+            self,
+            self,  # type: ignore[arg-type]
+            aws_limits=aws_limits,
+        )
 
     # As the owner.
 
@@ -152,6 +161,7 @@ def test_every_input_in_every_state(state: State, name: str) -> None:
     assert world.invocation.ended is (after is State.ENDED)
     assert (world.body != body) is (state is S and name == "data")
     if after is State.ENDED:
+        world.invocation.let_go("")
         assert world.loop.timers == 0
         assert len(world.reports) == (state is not W)
 
@@ -195,7 +205,7 @@ def test_an_error_in_the_middle_keeps_its_document() -> None:
     world = World().into(S)
     world.invocation.failed("ValueError", b'{"errorMessage":"no"}')
     (outcome,) = world.ends
-    assert (outcome.error_type, outcome.error_body) == ("ValueError", b'{"errorMessage":"no"}')
+    assert (outcome.error_type, outcome.error_body) == ("Runtime.Unknown", b'{"errorMessage":"no"}')
     assert outcome.detail == "ValueError: no"
 
 
@@ -233,6 +243,7 @@ def test_silence_is_cut_off(state: State) -> None:
     world.loop.advance(0.2)
     assert world.ending is Ending.IDLE_TIMED_OUT
     assert world.told[-1] == "cancel"
+    world.invocation.let_go("closed")
     assert world.loop.timers == 0
 
 
@@ -271,9 +282,25 @@ def test_a_short_pause_and_silence_after_it_is_still_cut_off() -> None:
     assert world.ending is Ending.IDLE_TIMED_OUT
 
 
-@pytest.mark.parametrize("state", [C, E])
-def test_no_clock_runs_once_it_is_cancelled_or_over(state: State) -> None:
-    assert World().into(state).loop.timers == 0
+def test_no_clock_runs_once_it_is_cancelled() -> None:
+    assert World().into(C).loop.timers == 0
+
+
+def test_the_total_time_is_also_that_of_work_after_the_response() -> None:
+    world = World(timeout=10).into(E)
+    world.loop.advance(9.9)
+    assert "kill" not in world.told
+    world.loop.advance(0.2)
+    assert world.told[-1] == "kill"
+    world.invocation.exited(Exit(-9, 0), "")
+    assert world.ending is Ending.DONE
+
+
+@pytest.mark.parametrize("name", ["let go", "exited"])
+def test_it_ends_when_the_environment_is_free_or_gone(name: str) -> None:
+    world = World(timeout=10).into(E)
+    INPUTS[name](world)
+    assert world.loop.timers == 0
 
 
 def test_a_condemned_one_has_no_clock_left_and_ends_with_its_verdict() -> None:
@@ -364,3 +391,101 @@ def test_a_streamed_response_has_none() -> None:
 
 def test_it_says_what_it_is() -> None:
     assert repr(World().into(S).invocation) == "<Invocation 8f3c app RESPONDING>"
+
+
+# AWS's limits on streams.
+
+
+def test_a_stream_has_aws_s_bandwidth_after_its_first_six_mb() -> None:
+    world = World(timeout=1000, idle_timeout=None, aws_limits=True).into(S)
+    world.invocation.data([bytes(6 * limits.MIB - 1)])
+    assert world.told == ["head"]
+    world.invocation.data([bytes(256 * limits.KIB + 1)])
+    assert world.told == ["head", "pause"]
+    world.invocation.data([b"what was on its way"])
+    world.loop.advance(0.24)
+    assert world.told == ["head", "pause"]
+    world.loop.advance(0.02)
+    assert world.told == ["head", "pause", "resume"]
+    sent, began = 0, world.loop.time()
+    for _ in range(100):
+        world.invocation.data([bytes(64 * limits.KIB)])
+        sent += 64 * limits.KIB
+        while world.told[-1] == "pause":
+            world.loop.advance(0.125)
+    assert 2 * limits.MIB * 0.9 <= sent / (world.loop.time() - began) <= 2 * limits.MIB * 1.1
+
+
+def test_reader_and_bandwidth_have_both_to_let_it_go_on() -> None:
+    world = World(timeout=1000, idle_timeout=None, aws_limits=True).into(S)
+    world.invocation.data([bytes(6 * limits.MIB)])
+    assert world.told[-1] == "pause"
+    world.invocation.pause()
+    world.loop.advance(1)
+    assert "resume" not in world.told
+    world.invocation.resume()
+    assert world.told[-1] == "resume"
+    world.invocation.data([bytes(6 * limits.MIB)])
+    world.invocation.pause()
+    world.invocation.resume()
+    assert world.told[-1] == "pause"
+    world.loop.advance(10)
+    assert world.told[-1] == "resume"
+
+
+def test_the_idle_time_does_not_run_while_the_bandwidth_is_used_up() -> None:
+    world = World(timeout=1000, idle_timeout=1, aws_limits=True).into(S)
+    world.invocation.data([bytes(16 * limits.MIB)])
+    world.loop.advance(5)
+    assert not world.ends
+    world.loop.advance(1.2)
+    assert world.ending is Ending.IDLE_TIMED_OUT
+
+
+@pytest.mark.parametrize("name", ["complete", "failed", "stop"])
+def test_one_that_ends_while_it_is_held_back_lets_its_environment_go_on(name: str) -> None:
+    world = World(aws_limits=True).into(S)
+    world.invocation.data([bytes(7 * limits.MIB)])
+    INPUTS[name](world)
+    assert world.told[-1] == "resume"
+    world.invocation.let_go("")
+    assert world.loop.timers == 0
+
+
+def test_a_stream_over_200_mb_ends_there_and_what_was_sent_stays_sent() -> None:
+    world = World(timeout=1e6, idle_timeout=None, aws_limits=True).into(S)
+    piece = memoryview(bytes(limits.MIB))
+    for _ in range(199):
+        world.body = b""
+        world.invocation.data([piece])
+    world.invocation.data([piece[1:]])
+    assert not world.ends
+    world.body = b""
+    world.invocation.data([b"", b"yes", b"no"])
+    assert world.body == b"y"
+    (outcome,) = world.ends
+    assert (outcome.ending, outcome.error_type) == (Ending.TOO_LARGE, "Function.ResponseSizeTooLarge")
+    assert b"(209715200 bytes)" in outcome.error_body
+    assert "--limits none" in outcome.detail
+    assert world.told[-1] == "cancel"
+    world.invocation.data([b"late"])
+    assert world.body == b"y"
+
+
+def test_without_them_nothing_is_counted() -> None:
+    world = World(timeout=1e6, idle_timeout=None).into(S)
+    piece = memoryview(bytes(limits.MIB))
+    for _ in range(250):
+        world.body = b""
+        world.invocation.data([piece])
+    assert not world.ends
+    assert world.told == ["head"]
+
+
+def test_a_buffered_response_has_its_own_limit_and_no_bandwidth() -> None:
+    world = World(aws_limits=True).into(R)
+    world.invocation.head(BUFFERED, None)
+    world.invocation.data([bytes(limits.RESPONSE_PAYLOAD)])
+    assert world.told == ["head"]
+    world.invocation.complete()
+    assert world.ending is Ending.DONE

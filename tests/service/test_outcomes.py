@@ -9,6 +9,7 @@ from penstock.protocol import limits
 from penstock.protocol.call import Ending, Outcome
 from penstock.service import outcomes
 from penstock.service.backends import Exit
+from penstock.service.pool import Reason
 
 ID = "8f3c"
 GIB = 1024 * limits.MIB
@@ -93,7 +94,7 @@ def test_what_the_platform_itself_reports(
         (outcomes.too_large(7_000_000), "7,000,000 bytes"),
         (outcomes.too_large(7_000_000), "return the generator itself as the body"),
         (outcomes.too_large(), "the limit of 6,291,556"),
-        (outcomes.THROTTLED, "--max-environments"),
+        (outcomes.throttled("ConcurrentInvocationLimitExceeded"), "--max-environments"),
     ],
 )
 def test_the_log_says_what_to_do(outcome: Outcome, advice: str) -> None:
@@ -116,7 +117,7 @@ def test_the_log_says_what_to_do(outcome: Outcome, advice: str) -> None:
 )
 def test_what_a_runtime_reports_is_passed_on_as_it_is(document: bytes, detail: str) -> None:
     outcome = outcomes.function_error("ValueError", document)
-    assert outcome == Outcome(Ending.FUNCTION_ERROR, "ValueError", document, detail)
+    assert outcome == Outcome(Ending.FUNCTION_ERROR, "Runtime.Unknown", document, detail)
     assert outcomes.function_error("ValueError", document, init=True).ending is Ending.INIT_ERROR
 
 
@@ -152,7 +153,7 @@ def test_exits_in_aws_words(status: int, reason: str) -> None:
     ("outcome", "status"),
     [
         (outcomes.DONE, 200),
-        (outcomes.THROTTLED, 429),
+        (outcomes.throttled("ConcurrentInvocationLimitExceeded"), 429),
         (outcomes.STOPPED, 503),
         (outcomes.timed_out(ID, 1), 502),
         (outcomes.idle_timed_out(ID, 1), 504),
@@ -163,3 +164,39 @@ def test_exits_in_aws_words(status: int, reason: str) -> None:
 def test_the_status_before_the_first_byte(outcome: Outcome, status: int) -> None:
     assert outcome.ending.status == status
     assert outcome.ok is (status == 200)
+
+
+def test_the_type_a_runtime_reports_is_classified_as_aws_does() -> None:
+    outcome = outcomes.function_error("Runtime.MarshalError", b"{}")
+    assert (outcome.error_type, outcome.detail) == ("Runtime.MarshalError", "Runtime.MarshalError")
+    outcome = outcomes.function_error("Function.", b"{}", init=True)
+    assert (outcome.error_type, outcome.detail) == ("Function.Unknown", "Function.")
+
+
+def test_a_response_that_broke_off() -> None:
+    document = json.loads(outcomes.truncated(ID))
+    assert document["errorType"] == "Runtime.TruncatedResponse"
+    assert document["errorMessage"].startswith("RequestId: 8f3c Error: ")
+
+
+def test_what_cannot_be_executed() -> None:
+    outcome = outcomes.invalid_entrypoint(ID, "no such file")
+    assert (outcome.ending, outcome.error_type) == (Ending.INIT_ERROR, "Runtime.InvalidEntrypoint")
+    assert json.loads(outcome.error_body)["errorMessage"] == "RequestId: 8f3c Error: no such file"
+
+
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_throttled_call_is_told_what_raises_its_limit(reason: Reason) -> None:
+    outcome = outcomes.throttled(reason.value)
+    assert (outcome.ending, outcome.error_type) == (Ending.THROTTLED, reason.value)
+    ways = ("--max-environments", "put_function_concurrency", "--limits none")
+    assert any(way in outcome.detail for way in ways)
+
+
+def test_a_stream_over_aws_s_limit() -> None:
+    outcome = outcomes.stream_too_large()
+    assert json.loads(outcome.error_body) == {
+        "errorMessage": "Response payload size exceeded maximum allowed payload size (209715200 bytes).",
+        "errorType": "Function.ResponseSizeTooLarge",
+    }
+    assert "--limits none" in outcome.detail

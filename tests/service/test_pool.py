@@ -1,6 +1,5 @@
 """Environments: who gets which, by table, by rule and by chance. Time is an argument."""
 
-from collections import deque
 from collections.abc import Hashable
 
 import pytest
@@ -8,134 +7,366 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from penstock.service.pool import Action, Assign, Pool, Reject, Start, Stop
+from penstock.service.pacing import Scaling
+from penstock.service.pool import Action, Assign, Pool, Reason, Reject, Start, Stop
 
 
-def started(pool: Pool, function: str, now: float = 0.0) -> int:
+def submit(pool: Pool, function: str, ticket: Hashable, now: float = 0.0) -> None:
+    """A call of a function that has just one key: its name."""
+    pool.submit(function, function, ticket, now)
+
+
+def started(pool: Pool, function: str, now: float = 0.0, key: str = "") -> int:
     """An idle environment of `function`; its number."""
-    pool.submit(function, object())
+    pool.submit(function, key or function, ticket := object(), now)
     (start,) = pool.step(now)
+    assert start == Start(start.number, key or function, ticket)  # type: ignore[union-attr]
     assert isinstance(start, Start)
     pool.ready(start.number, now)
     (assign,) = pool.step(now)
     assert isinstance(assign, Assign)
+    pool.done(start.number, now)
     pool.ready(start.number, now)
     assert pool.step(now) == []
     return start.number
 
 
+def running(pool: Pool, function: str, now: float = 0.0, key: str = "") -> int:
+    """An environment of `function` that is busy; its number."""
+    number = started(pool, function, now, key)
+    pool.submit(function, key or function, ticket := object(), now)
+    assert pool.step(now) == [Assign(number, ticket)]
+    return number
+
+
 def test_a_first_call_starts_an_environment_and_gets_it() -> None:
     pool = Pool(limit=2, starts=2, idle_expiry=60)
-    pool.submit("f", "a")
-    assert pool.step(0) == [Start(1, "f")]
+    submit(pool, "f", "a")
+    assert pool.step(0) == [Start(1, "f", "a")]
     assert pool.step(0) == []
     pool.ready(1, 1)
     assert pool.step(1) == [Assign(1, "a")]
     assert pool.step(1) == []
-    assert repr(pool) == "<Pool 0 starting, 0 idle, 1 busy, 0 stopping of 2; 0 waiting>"
+    assert repr(pool) == "<Pool 0 starting, 0 idle, 1 busy, 0 returning, 0 stopping of 2; 0 waiting>"
 
 
 def test_an_idle_environment_is_used_again_the_last_used_first() -> None:
     pool = Pool(limit=3, starts=3, idle_expiry=60)
     for ticket in ("a", "b"):
-        pool.submit("f", ticket)
-    assert pool.step(0) == [Start(1, "f"), Start(2, "f")]
+        submit(pool, "f", ticket)
+    assert pool.step(0) == [Start(1, "f", "a"), Start(2, "f", "a")]
     pool.ready(1, 0)
     pool.ready(2, 0)
     assert pool.step(0) == [Assign(2, "a"), Assign(1, "b")]
     pool.ready(2, 1)
     pool.ready(1, 2)
-    pool.submit("f", "c")
+    submit(pool, "f", "c")
     assert pool.step(3) == [Assign(1, "c")]
 
 
 def test_functions_do_not_share_environments() -> None:
     pool = Pool(limit=3, starts=3, idle_expiry=60)
     started(pool, "f")
-    pool.submit("g", "a")
-    assert pool.step(0) == [Start(2, "g")]
+    submit(pool, "g", "a")
+    assert pool.step(0) == [Start(2, "g", "a")]
+
+
+def test_nor_do_the_keys_of_a_function() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60)
+    started(pool, "f", key="f:1")
+    pool.submit("f", "f:2", "a", 0)
+    assert pool.step(0) == [Start(2, "f:2", "a")]
+    assert pool.keys("f") == ["f:1", "f:2"]
+    assert pool.keys("g") == []
 
 
 def test_the_longest_waiting_is_served_first_by_a_freed_or_a_new_one() -> None:
     pool = Pool(limit=2, starts=2, idle_expiry=60)
-    pool.submit("f", "a")
+    submit(pool, "f", "a")
     pool.step(0)
     pool.ready(1, 0)
     pool.step(0)
-    pool.submit("f", "b")
-    assert pool.step(0) == [Start(2, "f")]
+    submit(pool, "f", "b")
+    assert pool.step(0) == [Start(2, "f", "b")]
     pool.ready(1, 1)  # freed before the new one is there
     assert pool.step(1) == [Assign(1, "b")]
     pool.ready(2, 2)
     assert pool.step(2) == []
-    pool.submit("f", "c")
+    submit(pool, "f", "c")
     assert pool.step(3) == [Assign(2, "c")]
 
 
 def test_no_more_start_at_once_than_allowed() -> None:
     pool = Pool(limit=10, starts=2, idle_expiry=60)
     for ticket in range(4):
-        pool.submit("f", ticket)
-    assert pool.step(0) == [Start(1, "f"), Start(2, "f")]
+        submit(pool, "f", ticket)
+    assert pool.step(0) == [Start(1, "f", 0), Start(2, "f", 0)]
     pool.ready(1, 0)
-    assert pool.step(0) == [Assign(1, 0), Start(3, "f")]
+    assert pool.step(0) == [Assign(1, 0), Start(3, "f", 1)]
     pool.gone(2)  # it failed to start
-    assert pool.step(0) == [Start(4, "f")]
+    assert pool.step(0) == [Start(4, "f", 1)]
 
 
 def test_a_function_that_is_slow_to_start_holds_up_no_other() -> None:
     pool = Pool(limit=10, starts=2, idle_expiry=60)
     for ticket in range(5):
-        pool.submit("slow", ticket)
-    pool.submit("quick", "q")
-    assert pool.step(0) == [Start(1, "slow"), Start(2, "quick")]
-    pool.submit("third", "t")
-    assert pool.step(1) == [Start(3, "third")]  # above the cap: it has none that is starting
+        submit(pool, "slow", ticket)
+    submit(pool, "quick", "q")
+    assert pool.step(0) == [Start(1, "slow", 0), Start(2, "quick", "q")]
+    submit(pool, "third", "t")
+    assert pool.step(1) == [Start(3, "third", "t")]  # above the cap: it has none that is starting
     pool.ready(2, 1)
     assert pool.step(1) == [Assign(2, "q")]
     pool.gone(1)
-    assert pool.step(2) == [Start(4, "slow")]
+    assert pool.step(2) == [Start(4, "slow", 0)]
+
+
+def test_only_the_first_key_of_a_function_may_start_above_the_cap() -> None:
+    pool = Pool(limit=10, starts=1, idle_expiry=60)
+    for key in ("f:1", "f:2", "f:3"):
+        pool.submit("f", key, key, 0)
+    assert pool.step(0) == [Start(1, "f:1", "f:1")]
+    pool.ready(1, 0)
+    assert pool.step(0) == [Assign(1, "f:1"), Start(2, "f:2", "f:2")]
+
+
+# What is limited.
 
 
 def test_a_call_is_rejected_when_every_slot_is_busy() -> None:
     pool = Pool(limit=1, starts=1, idle_expiry=60)
     started(pool, "f")
-    pool.submit("f", "a")
+    submit(pool, "f", "a")
     assert pool.step(0) == [Assign(1, "a")]
-    pool.submit("f", "b")
-    assert pool.step(0) == [Reject("b")]
-    pool.submit("g", "c")
-    assert pool.step(0) == [Reject("c")]
+    submit(pool, "f", "b")
+    assert pool.step(0) == [Reject("b", Reason.ACCOUNT)]
+    submit(pool, "g", "c")
+    assert pool.step(0) == [Reject("c", Reason.ACCOUNT)]
     pool.ready(1, 1)
-    pool.submit("f", "d")
+    submit(pool, "f", "d")
     assert pool.step(1) == [Assign(1, "d")]
+
+
+def test_a_call_whose_environment_is_on_its_way_back_runs_no_more() -> None:
+    """A runtime may take a moment between its answer and its next question, or do work there."""
+    pool = Pool(limit=1, starts=1, idle_expiry=60)
+    running(pool, "f")
+    pool.done(1, 1)
+    submit(pool, "f", "a", 1)
+    assert pool.step(1) == []
+    pool.done(1, 1)  # it changes nothing
+    pool.ready(1, 2)
+    assert pool.step(2) == [Assign(1, "a")]
+
+
+def test_reserved_concurrency_is_a_function_s_most() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    pool.reserve("f", 2)
+    for ticket in "abc":
+        submit(pool, "f", ticket)
+    assert pool.step(0) == [Reject("c", Reason.RESERVED), Start(1, "f", "a"), Start(2, "f", "a")]
+    pool.ready(1, 0)
+    pool.ready(2, 0)
+    pool.step(0)
+    submit(pool, "f", "d")
+    assert pool.step(0) == [Reject("d", Reason.RESERVED)]
+    pool.done(1, 0)  # it has ended, though its environment is not free
+    submit(pool, "f", "e")
+    assert pool.step(0) == [Start(3, "f", "e")]
+
+
+def test_it_counts_all_versions_of_the_function() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    pool.reserve("f", 1)
+    pool.submit("f", "f:1", "a", 0)
+    pool.submit("f", "f:2", "b", 0)
+    assert pool.step(0) == [Reject("b", Reason.RESERVED), Start(1, "f:1", "a")]
+
+
+def test_none_reserved_is_none_at_all() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    started(pool, "f")
+    pool.reserve("f", 0)
+    submit(pool, "f", "a")
+    assert pool.step(0) == [Reject("a", Reason.RESERVED)]
+    pool.reserve("f", None)
+    submit(pool, "f", "b")
+    assert pool.step(0) == [Assign(1, "b")]
+
+
+def test_what_is_reserved_is_not_there_for_others() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60)
+    pool.reserve("f", 2)
+    for ticket in "abc":
+        submit(pool, "g", ticket)
+    assert pool.step(0) == [Reject("c"), Reject("b"), Start(1, "g", "a")]
+    for ticket in "de":
+        submit(pool, "f", ticket)
+    assert pool.step(0) == [Start(2, "f", "d"), Start(3, "f", "d")]
+    pool.withdraw("e")
+    submit(pool, "g", "h")
+    assert pool.step(0) == [Reject("h")]
+    pool.reserve("f", None)
+    submit(pool, "g", "i")
+    assert pool.step(0) == []  # it waits for the next that is free
+    pool.ready(2, 0)
+    assert pool.step(0) == [Assign(2, "d"), Stop(3)]
+
+
+def test_what_runs_when_it_is_reserved_runs_on() -> None:
+    pool = Pool(limit=2, starts=2, idle_expiry=60)
+    for number, ticket in ((1, "a"), (2, "b")):
+        submit(pool, "g", ticket)
+        assert pool.step(0) == [Start(number, "g", ticket)]
+        pool.ready(number, 0)
+        assert pool.step(0) == [Assign(number, ticket)]
+    pool.reserve("f", 1)
+    submit(pool, "f", "c")
+    assert pool.step(0) == [Reject("c", Reason.ACCOUNT)]
+    pool.ready(1, 0)
+    submit(pool, "g", "d")
+    assert pool.step(0) == [Reject("d", Reason.ACCOUNT)]
+    submit(pool, "f", "e")
+    assert pool.step(0) == [Stop(1)]
+
+
+def test_a_limit_that_is_lowered_rejects_what_waits_and_lets_run_what_runs() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    pool.reserve("f", 3)
+    running(pool, "f")
+    for ticket in "ab":
+        submit(pool, "f", ticket)
+    pool.step(0)
+    pool.reserve("f", 1)
+    assert pool.step(0) == [Reject("b", Reason.RESERVED), Reject("a", Reason.RESERVED)]
+    pool.reserve("f", 1)
+    assert pool.step(0) == []
+
+
+def test_more_may_be_reserved_than_there_is() -> None:
+    pool = Pool(limit=1, starts=1, idle_expiry=60)
+    pool.reserve("f", 5)
+    submit(pool, "g", "a")
+    assert pool.step(0) == [Reject("a", Reason.ACCOUNT)]
+    submit(pool, "f", "b")
+    submit(pool, "f", "c")
+    assert pool.step(0) == [Reject("c", Reason.ACCOUNT), Start(1, "f", "b")]
 
 
 def test_one_busy_function_does_not_push_out_the_others() -> None:
     pool = Pool(limit=3, starts=3, idle_expiry=60)
     for ticket in ("f1", "f2", "f3"):
-        pool.submit("f", ticket)
-    pool.submit("g", "g1")
-    assert pool.step(0) == [Reject("f3"), Start(1, "f"), Start(2, "g"), Start(3, "f")]
+        submit(pool, "f", ticket)
+    submit(pool, "g", "g1")
+    assert pool.step(0) == [Reject("f3"), Start(1, "f", "f1"), Start(2, "g", "g1"), Start(3, "f", "f1")]
+
+
+def test_nor_does_one_of_many_versions() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60)
+    pool.submit("f", "f:1", "f1", 0)
+    submit(pool, "g", "g1")
+    pool.submit("f", "f:2", "f2", 0)
+    pool.submit("f", "f:1", "f3", 0)
+    assert pool.step(0)[0] == Reject("f3")
+    pool.withdraw("f1")
+    pool.submit("f", "f:1", "f4", 0)
+    pool.submit("g", "g", "g2", 0)
+    assert pool.step(0)[0] == Reject("g2")
 
 
 def test_among_equals_the_newcomer_is_rejected() -> None:
     pool = Pool(limit=1, starts=1, idle_expiry=60)
-    pool.submit("g", "first")
-    assert pool.step(0) == [Start(1, "g")]
-    pool.submit("f", "second")
+    submit(pool, "g", "first")
+    assert pool.step(0) == [Start(1, "g", "first")]
+    submit(pool, "f", "second")
     assert pool.step(0) == [Reject("second")]
+
+
+def test_what_waits_in_the_background_gives_way_to_other_calls() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60)
+    pool.reserve("f", 2)
+    for ticket in ("event 1", "event 2"):
+        pool.submit("f", "f", ticket, 0, background=True)
+    pool.step(0)
+    submit(pool, "f", "a")
+    assert pool.step(0) == [Reject("event 2", Reason.RESERVED)]
+    pool.ready(1, 0)
+    assert pool.step(0) == [Assign(1, "event 1")]
+    submit(pool, "f", "b")
+    assert pool.step(0) == [Reject("b", Reason.RESERVED)]  # no event waits that could
+
+    pool = Pool(limit=3, starts=3, idle_expiry=60)
+    for ticket in "ab":
+        submit(pool, "f", ticket)
+    pool.submit("g", "g", "event", 0, background=True)
+    submit(pool, "h", "c")
+    assert pool.step(0)[0] == Reject("event")
+
+
+def test_a_function_with_all_that_starts_gives_one_up_for_another() -> None:
+    """Its own imports may take a minute, and the other's call is answered meanwhile."""
+    pool = Pool(limit=4, starts=2, idle_expiry=60)
+    for ticket in range(4):
+        submit(pool, "slow", ticket)
+    pool.step(0)
+    submit(pool, "quick", "q")
+    assert pool.step(1) == [Reject(3), Start(3, "quick", "q")]
+
+    pool = Pool(limit=2, starts=2, idle_expiry=60)
+    for ticket in range(2):
+        submit(pool, "slow", ticket)
+    assert pool.step(0) == [Start(1, "slow", 0), Start(2, "slow", 0)]
+    submit(pool, "quick", "q")
+    assert pool.step(1) == [Reject(1), Stop(2)]
+    pool.gone(2)
+    assert pool.step(1) == [Start(3, "quick", "q")]
+
+
+def test_starts_whose_callers_have_left_hold_up_nobody() -> None:
+    pool = Pool(limit=2, starts=2, idle_expiry=60)
+    for ticket in range(2):
+        submit(pool, "slow", ticket)
+    pool.step(0)
+    for ticket in range(2):
+        pool.withdraw(ticket)
+    assert pool.step(0) == []  # the next call may take them
+    submit(pool, "quick", "q")
+    assert pool.step(1) == [Stop(2)]
+    pool.gone(2)
+    assert pool.step(1) == [Start(3, "quick", "q")]
+
+
+@pytest.mark.parametrize("limit", [2, 10])
+def test_what_another_function_has_running_is_all_that_can_refuse_a_call(limit: int) -> None:
+    """A holds everything, as streams of minutes; each that ends can be B's at once."""
+    pool = Pool(limit, starts=2, idle_expiry=60)
+    numbers = [running(pool, "a") for _ in range(limit)]
+    for ticket in range(5):
+        submit(pool, "a", ticket)
+        assert pool.step(0) == [Reject(ticket)]
+    submit(pool, "b", "refused")
+    assert pool.step(0) == [Reject("refused")]
+    pool.done(numbers[0], 1)
+    submit(pool, "b", "b")
+    assert pool.step(1) == []
+    pool.ready(numbers[0], 2)
+    assert pool.step(2) == [Stop(numbers[0])]
+    pool.gone(numbers[0])
+    assert pool.step(2) == [Start(limit + 1, "b", "b")]
+
+
+# Environments that end, and those that make room.
 
 
 def test_an_idle_environment_of_another_function_makes_room() -> None:
     pool = Pool(limit=2, starts=2, idle_expiry=60)
     started(pool, "f", 1)
     started(pool, "g", 2)
-    pool.submit("h", "a")
+    submit(pool, "h", "a")
     assert pool.step(3) == [Stop(1)]  # the longest unused
     assert pool.step(3) == []
     pool.gone(1)
-    assert pool.step(3) == [Start(3, "h")]
+    assert pool.step(3) == [Start(3, "h", "a")]
 
 
 def test_as_many_are_stopped_as_wait() -> None:
@@ -143,10 +374,10 @@ def test_as_many_are_stopped_as_wait() -> None:
     for name in "abcd":
         started(pool, name)
     for ticket in range(3):
-        pool.submit("h", ticket)
+        submit(pool, "h", ticket)
     assert pool.step(1) == [Stop(1), Stop(2), Stop(3)]
     pool.gone(2)
-    assert pool.step(1) == [Start(5, "h")]
+    assert pool.step(1) == [Start(5, "h", 0)]
 
 
 def test_the_unused_are_stopped_and_a_stopped_one_is_not_handed_out() -> None:
@@ -159,71 +390,235 @@ def test_the_unused_are_stopped_and_a_stopped_one_is_not_handed_out() -> None:
     assert pool.step(60) == [Stop(1)]
     assert pool.next_expiry() == 70
     pool.ready(1, 61)  # it asked once more before it was killed
-    pool.submit("f", "a")
+    submit(pool, "f", "a")
     assert pool.step(61) == []  # the slot will be free soon
     pool.gone(1)
-    assert Start(3, "f") in pool.step(62)
+    assert Start(3, "f", "a") in pool.step(62)
 
 
 def test_a_call_takes_the_environment_that_would_expire_now() -> None:
     pool = Pool(limit=2, starts=2, idle_expiry=60)
     started(pool, "f", 0)
-    pool.submit("f", "a")
+    submit(pool, "f", "a")
     assert pool.step(100) == [Assign(1, "a")]
 
 
 def test_a_withdrawn_call_is_neither_started_for_nor_served() -> None:
     pool = Pool(limit=2, starts=2, idle_expiry=60)
-    pool.submit("f", "a")
-    pool.submit("f", "b")
-    pool.withdraw("f", "a")
-    assert pool.step(0) == [Start(1, "f")]
-    pool.withdraw("f", "b")
+    submit(pool, "f", "a")
+    submit(pool, "f", "b")
+    pool.withdraw("a")
+    assert pool.step(0) == [Start(1, "f", "b")]
+    pool.withdraw("b")
     pool.ready(1, 0)
     assert pool.step(0) == []
-    assert repr(pool) == "<Pool 0 starting, 1 idle, 0 busy, 0 stopping of 2; 0 waiting>"
+    assert repr(pool) == "<Pool 0 starting, 1 idle, 0 busy, 0 returning, 0 stopping of 2; 0 waiting>"
 
 
 def test_the_first_waiting_is_taken_when_a_start_has_failed() -> None:
     pool = Pool(limit=2, starts=1, idle_expiry=60)
-    assert pool.first_waiting("f") is None
-    pool.submit("f", "a")
-    pool.submit("f", "b")
-    assert pool.step(0) == [Start(1, "f")]
-    assert pool.first_waiting("f") == "a"
+    submit(pool, "f", "a")
+    submit(pool, "f", "b")
+    assert pool.step(0) == [Start(1, "f", "a")]
+    assert pool.first_waiting(1) == "a"
     pool.gone(1)
-    assert pool.step(0) == [Start(2, "f")]
-    assert pool.first_waiting("f") == "b"
-    assert pool.first_waiting("f") is None
+    assert pool.step(0) == [Start(2, "f", "b")]
+    assert pool.first_waiting(2) == "b"
+    assert pool.first_waiting(2) is None
     pool.gone(2)
     assert pool.step(0) == []
 
 
-@pytest.mark.parametrize("state", ["starting", "busy", "idle"])
+@pytest.mark.parametrize("state", ["starting", "busy", "returning", "idle"])
 def test_an_environment_may_end_in_any_state(state: str) -> None:
     pool = Pool(limit=1, starts=1, idle_expiry=60)
-    pool.submit("f", "a")
+    submit(pool, "f", "a")
     pool.step(0)
     if state == "starting":
-        pool.withdraw("f", "a")
+        pool.withdraw("a")
     else:
         pool.ready(1, 0)
         pool.step(0)
+    if state in ("returning", "idle"):
+        pool.done(1, 0)
     if state == "idle":
         pool.ready(1, 0)
     pool.stopping(1)
     pool.stopping(1)
     pool.ready(1, 0)
+    pool.done(1, 0)
     assert not any(isinstance(action, Assign) for action in pool.step(0))
     pool.gone(1)
-    pool.submit("f", "b")
-    assert pool.step(0)[0] == Start(2, "f")
+    submit(pool, "f", "b")
+    assert pool.step(0)[0] == Start(2, "f", "b")
 
 
-def test_what_a_step_looks_at_does_not_grow_with_the_functions() -> None:
+# Functions that are changed.
+
+
+def test_environments_of_another_generation_are_given_up() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    busy, returning, idle = (running(pool, "f", key="old") for _ in range(3))
+    pool.done(returning, 0)
+    pool.ready(idle, 0)
+    pool.submit("f", "kept", "k", 0)
+    pool.step(0)
+    pool.retire("f", {"kept", "new"})
+    assert pool.step(0) == [Stop(idle)]
+    pool.submit("f", "new", "n", 0)
+    assert pool.step(0) == [Start(5, "new", "n")]
+    pool.ready(returning, 0)
+    assert pool.step(0) == [Stop(returning)]
+    pool.ready(busy, 0)
+    assert pool.step(0) == [Stop(busy)]
+    pool.retire("nobody", set())
+
+
+def test_calls_that_were_accepted_for_it_still_run_on_it() -> None:
+    pool = Pool(limit=10, starts=2, idle_expiry=60)
+    for ticket in "abcd":
+        pool.submit("f", "old", ticket, 0)
+    assert pool.step(0) == [Start(1, "old", "a"), Start(2, "old", "a")]
+    pool.retire("f", set())
+    assert pool.step(0) == []
+    pool.ready(1, 0)
+    assert pool.step(0) == [Assign(1, "a"), Start(3, "old", "b")]  # for those that wait still
+    pool.ready(1, 1)
+    assert pool.step(1) == [Assign(1, "b")]
+    pool.withdraw("c")
+    pool.withdraw("d")
+    assert pool.step(1) == [Stop(3), Stop(2)]
+    pool.ready(1, 2)
+    assert pool.step(2) == [Stop(1)]
+
+
+def test_a_key_that_comes_back_shares_nothing_with_what_it_was() -> None:
+    """A change that is taken back: what was given up stays so."""
+    pool = Pool(limit=10, starts=2, idle_expiry=60)
+    number = running(pool, "f", key="one")
+    pool.retire("f", {"two"})
+    pool.submit("f", "one", "a", 0)
+    assert pool.step(0) == [Start(2, "one", "a")]
+    pool.ready(number, 0)
+    assert pool.step(0) == [Stop(number)]
+    pool.retire("f", {"one"})
+    pool.ready(2, 0)
+    assert pool.step(0) == [Assign(2, "a")]
+
+
+def test_nothing_is_kept_of_what_is_gone() -> None:
+    pool = Pool(limit=10, starts=2, idle_expiry=60)
+    for generation in range(100):
+        number = started(pool, "f", key=f"f:{generation}")
+        pool.retire("f", set())
+        assert pool.step(0) == [Stop(number)]
+        pool.gone(number)
+        assert pool.step(0) == []
+    pool.submit("g", "g", "a", 0)
+    pool.withdraw("a")
+    pool.reserve("h", 1)
+    pool.reserve("h", None)
+    pool.reserve("i", None)
+    assert pool.step(0) == []
+    assert kept(pool) == 0
+
+
+def kept(pool: Pool) -> int:
+    """How many things a pool holds."""
+    return sum(
+        len(value) for name, value in vars(pool).items() if hasattr(value, "__len__") and name != "_count"
+    )
+
+
+# How fast they may grow.
+
+
+def test_a_function_grows_no_faster_than_it_may() -> None:
+    pool = Pool(100, starts=100, idle_expiry=60, scaling=Scaling(burst=3, per_second=2))
+    for ticket in range(5):
+        submit(pool, "f", ticket, 10)
+    refused = [Reject(ticket, Reason.RATE) for ticket in (3, 4)]
+    assert pool.step(10) == [*refused, *(Start(number, "f", 0) for number in (1, 2, 3))]
+    submit(pool, "g", "g", 10)  # each function has its own
+    assert pool.step(10) == [Start(4, "g", "g")]
+    pool.ready(1, 10)
+    pool.step(10)
+    pool.ready(1, 10)
+    assert pool.step(10) == [Assign(1, 1)]
+    pool.ready(1, 10)
+    assert pool.step(10) == [Assign(1, 2)]
+    pool.ready(1, 10)
+    submit(pool, "f", "warm", 10)  # there is a free one: nothing has to grow
+    assert pool.step(10) == [Assign(1, "warm")]
+    for number in (2, 3):
+        pool.stopping(number)
+        pool.gone(number)
+    submit(pool, "f", "a", 10.4)
+    assert pool.step(10.4) == [Reject("a", Reason.RATE)]
+    submit(pool, "f", "b", 10.5)
+    assert pool.step(10.5) == [Start(5, "f", "b")]
+
+
+def test_requests_are_counted_against_the_concurrency() -> None:
+    pool = Pool(2, starts=2, idle_expiry=60, scaling=Scaling(requests_per_concurrency=2))
+    pool.reserve("f", 1)
+    for function, most, reason in (("f", 2, Reason.RESERVED_RATE), ("g", 4, Reason.RATE)):
+        number = started(pool, function, 10)
+        for ticket in range(most - 1):
+            submit(pool, function, ticket, 10)
+            assert pool.step(10) == [Assign(number, ticket)]
+            pool.ready(number, 10)
+        submit(pool, function, "a", 10)
+        assert pool.step(10) == [Reject("a", reason)]
+        submit(pool, function, "b", 11)
+        assert pool.step(11) == [Assign(number, "b")]
+        pool.ready(number, 11)
+        pool.step(11)
+
+
+def test_a_call_that_is_one_too_many_is_told_so_and_not_that_it_is_too_fast() -> None:
+    pool = Pool(10, starts=2, idle_expiry=60, scaling=Scaling())
+    pool.reserve("f", 0)
+    submit(pool, "f", "a")
+    assert pool.step(0) == [Reject("a", Reason.RESERVED)]
+
+
+def test_a_function_that_is_gone_is_remembered_until_its_rates_are_full() -> None:
+    """Or one that fails to start could be started as often as it is called."""
+    pool = Pool(10, starts=2, idle_expiry=60, scaling=Scaling(burst=1, per_second=1))
+    for at, refused in ((0.0, False), (0.5, True), (1.0, False)):
+        submit(pool, "f", "a", at)
+        (action,) = pool.step(at)
+        assert isinstance(action, Reject) == refused
+        if isinstance(action, Start):
+            assert pool.first_waiting(action.number) == "a"
+            pool.gone(action.number)
+            assert pool.step(at) == []
+    assert kept(pool) == 2
+    assert pool.step(1.9) == []
+    assert kept(pool) == 2
+    assert pool.step(2.0) == []
+    assert kept(pool) == 0
+
+
+def test_what_is_reserved_is_remembered_all_the_while() -> None:
+    pool = Pool(10, starts=2, idle_expiry=60, scaling=Scaling(burst=1, per_second=1))
+    submit(pool, "f", "a")
+    pool.withdraw("a")
+    pool.step(0)
+    pool.reserve("f", 0)
+    pool.step(100)
+    submit(pool, "f", "b", 100)
+    assert pool.step(100) == [Reject("b", Reason.RESERVED)]
+
+
+def test_what_a_step_looks_at_does_not_grow_with_functions_and_generations() -> None:
     pool = Pool(limit=1000, starts=1000, idle_expiry=1e9)
-    for number in range(500):
+    for number in range(300):
         started(pool, f"f{number}")
+        running(pool, f"f{number}", key=f"f{number}:old")
+        submit(pool, f"w{number}", f"w{number}")  # waits for its environment
+        pool.step(0)
     looked = 0
 
     class Counting(dict[str, object]):
@@ -239,13 +634,18 @@ def test_what_a_step_looks_at_does_not_grow_with_the_functions() -> None:
 
         values = items
 
-    pool._lines = Counting(pool._lines)  # type: ignore[assignment]
-    pool.submit("f7", "a")
+    for name in ("_functions", "_slots", "_tickets", "_wanting", "_hungry", "_fresh"):
+        setattr(pool, name, Counting(getattr(pool, name)))
+    submit(pool, "f7", "a", 1)
     (assign,) = pool.step(1)
     assert isinstance(assign, Assign)
+    pool.done(assign.number, 2)
     pool.ready(assign.number, 2)
     assert pool.step(2) == []
     assert looked == 0
+
+
+Line = tuple[str, str, int]  # function, key, and how often the key was retired before
 
 
 class Model(RuleBasedStateMachine):
@@ -255,76 +655,216 @@ class Model(RuleBasedStateMachine):
         super().__init__()
         self.now = 0.0
         self.next_ticket = 0
-        self.waiting: dict[str, deque[Hashable]] = {name: deque() for name in "fgh"}
-        self.alive: dict[int, tuple[str, str]] = {}  # number → function, state
+        self.waiting: dict[Hashable, Line] = {}  # the first to come first
+        self.background: set[Hashable] = set()
+        self.refused: dict[Hashable, Reason] = {}  # by their rate; not told yet
+        self.alive: dict[int, tuple[Line, str]] = {}  # number → line, state
+        self.reserved: dict[str, int] = {}
+        self.retired: dict[tuple[str, str], int] = {}  # how often
+        self.grown: dict[str, list[float]] = {name: [] for name in "fgh"}  # when
+        self.asked: dict[str, list[float]] = {name: [] for name in "fgh"}
 
-    @initialize(limit=st.integers(1, 4), starts=st.integers(1, 3))
-    def make(self, limit: int, starts: int) -> None:
+    @initialize(limit=st.integers(1, 5), starts=st.integers(1, 3), scaled=st.booleans())
+    def make(self, limit: int, starts: int, scaled: bool) -> None:
         self.limit, self.starts = limit, starts
-        self.pool = Pool(limit, starts, idle_expiry=10)
+        self.scaling = Scaling(burst=3, per_second=0.5, requests_per_concurrency=1) if scaled else None
+        self.pool = Pool(limit, starts, idle_expiry=10, scaling=self.scaling)
+
+    # What there is.
 
     def of(self, *states: str) -> list[int]:
         return [number for number, (_, state) in self.alive.items() if state in states]
+
+    def numbers(self, line: Line, state: str) -> list[int]:
+        return [number for number, of in self.alive.items() if of == (line, state)]
+
+    def line(self, function: str, generation: str) -> Line:
+        key = f"{function}:{generation}"
+        return (function, key, self.retired.get((function, key), 0))
+
+    def is_retired(self, line: Line) -> bool:
+        return line[2] < self.retired.get(line[:2], 0)
+
+    def calls(self, functions: list[str]) -> list[Hashable]:
+        """Those that wait, the first to come first."""
+        return [ticket for ticket, (function, _, _) in self.waiting.items() if function in functions]
+
+    def length(self, function: str) -> tuple[int, int]:
+        """Of its line; the longest gives a call."""
+        calls = self.calls([function])
+        return (sum(ticket in self.background for ticket in calls), len(calls))
+
+    def load(self, functions: list[str]) -> int:
+        """How many run or wait."""
+        return len(self.calls(functions)) + sum(self.alive[n][0][0] in functions for n in self.of("busy"))
+
+    def shares(self) -> list[tuple[Reason, list[str], int]]:
+        """Every limit: its name, whom it is for, and how many may run."""
+        rest = max(0, self.limit - sum(self.reserved.values()))
+        return [
+            *((Reason.RESERVED, [name], most) for name, most in self.reserved.items()),
+            (Reason.ACCOUNT, [name for name in "fgh" if name not in self.reserved], rest),
+            (Reason.ACCOUNT, list("fgh"), self.limit),
+        ]
+
+    def over_rate(self, times: list[float], burst: float, per_second: float) -> bool:
+        """Whether one more would be too many, in any stretch of time that ends now."""
+        return any(
+            len(times) - first + 1 > burst + per_second * (self.now - time) + 1e-9
+            for first, time in enumerate([*times, self.now])
+        )
+
+    # What is done, and whether it may be.
 
     def step(self) -> list[Action]:
         actions = self.pool.step(self.now)
         for action in actions:
             match action:
-                case Start(number, function):
-                    assert number not in self.alive
-                    self.alive[number] = (function, "starting")
-                    assert len(self.alive) <= self.limit
-                    # Above the cap only as the first of its function.
-                    assert (
-                        len(self.of("starting")) <= self.starts
-                        or list(self.alive.values()).count((function, "starting")) == 1
-                    )
+                case Start(number, key, ticket):
+                    self.started(number, key, ticket)
                 case Assign(number, ticket):
-                    function, state = self.alive[number]
+                    line, state = self.alive[number]
                     assert state == "idle"
-                    assert self.waiting[function].popleft() == ticket
-                    self.alive[number] = (function, "busy")
+                    assert ticket == next(t for t, of in self.waiting.items() if of == line)
+                    del self.waiting[ticket]
+                    self.alive[number] = (line, "busy")
                 case Stop(number):
-                    function, state = self.alive[number]
-                    assert state == "idle"
-                    self.alive[number] = (function, "stopping")
-                case Reject(ticket):
-                    (line,) = (line for line in self.waiting.values() if ticket in line)
-                    assert line.pop() == ticket
-                    # The slots that are not busy were spoken for by the others.
-                    assert sum(map(len, self.waiting.values())) >= self.limit - len(self.of("busy"))
+                    line, state = self.alive[number]
+                    wait = list(self.waiting.values()).count(line)
+                    assert state == "idle" or (
+                        state == "starting" and len(self.numbers(line, "starting")) > wait
+                    )
+                    self.alive[number] = (line, "stopping")
+                case Reject(ticket, reason) if ticket in self.refused:
+                    assert self.refused.pop(ticket) is reason
+                case Reject(ticket, reason):
+                    self.rejected(ticket, reason)
+        assert not self.refused
+        for _, functions, most in self.shares():
+            assert self.load(functions) <= most or not self.calls(functions)
+        for number in self.of("idle", "starting"):
+            line, state = self.alive[number]
+            wait = list(self.waiting.values()).count(line)
+            assert not (state == "idle" and wait)
+            assert not self.is_retired(line) or (
+                state == "starting" and len(self.numbers(line, "starting")) <= wait
+            )
         return actions
 
-    @rule(function=st.sampled_from("fgh"), at_once=st.booleans())
-    def call(self, function: str, at_once: bool) -> None:
+    def started(self, number: int, key: str, ticket: Hashable) -> None:
+        line = self.waiting[ticket]
+        assert number not in self.alive
+        assert line[1] == key
+        self.alive[number] = (line, "starting")
+        assert len(self.alive) <= self.limit
+        assert len(self.numbers(line, "starting")) <= list(self.waiting.values()).count(line)
+        # Above the cap only as the first of its function.
+        own = [n for n in self.of("starting") if self.alive[n][0][0] == line[0]]
+        assert len(self.of("starting")) <= self.starts or own == [number]
+
+    def rejected(self, ticket: Hashable, reason: Reason) -> None:
+        function = self.waiting[ticket][0]
+        newest = self.calls([function])[-1]
+        if behind := [other for other in self.calls([function]) if other in self.background]:
+            newest = behind[-1]
+        assert ticket == newest
+        over = [
+            functions
+            for name, functions, most in self.shares()
+            if name is reason and function in functions and self.load(functions) > most
+        ]
+        assert any(
+            self.length(function) == max(self.length(name) for name in functions) for functions in over
+        )
+        del self.waiting[ticket]
+
+    # What may happen.
+
+    @rule(
+        function=st.sampled_from("fgh"),
+        generation=st.sampled_from("12"),
+        background=st.booleans(),
+        at_once=st.booleans(),
+    )
+    def call(self, function: str, generation: str, background: bool, at_once: bool) -> None:
         self.next_ticket += 1
-        self.waiting[function].append(self.next_ticket)
-        self.pool.submit(function, self.next_ticket)
+        ticket, line = self.next_ticket, self.line(function, generation)
+        if (reason := self.too_fast(line)) is None:
+            self.waiting[ticket] = line
+        else:
+            self.refused[ticket] = reason
+        if background:
+            self.background.add(ticket)
+        self.pool.submit(function, line[1], ticket, self.now, background=background)
         if at_once:
             self.step()
 
-    @precondition(lambda self: any(self.waiting.values()))
+    def too_fast(self, line: Line) -> Reason | None:
+        function = line[0]
+        _, functions, most = next(share for share in self.shares() if function in share[1])
+        if self.scaling is None or self.load(functions) >= most:
+            return None
+        concurrency = self.reserved.get(function, self.limit)
+        if self.over_rate(self.asked[function], concurrency, concurrency):
+            return Reason.RESERVED_RATE if function in self.reserved else Reason.RATE
+        self.asked[function].append(self.now)
+        if len(self.numbers(line, "idle")) > list(self.waiting.values()).count(line):
+            return None
+        if self.over_rate(self.grown[function], self.scaling.burst, self.scaling.per_second):
+            return Reason.RATE
+        self.grown[function].append(self.now)
+        return None
+
+    @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        function = data.draw(st.sampled_from([name for name, line in self.waiting.items() if line]))
-        ticket = data.draw(st.sampled_from(list(self.waiting[function])))
-        self.waiting[function].remove(ticket)
-        self.pool.withdraw(function, ticket)
+        ticket = data.draw(st.sampled_from(list(self.waiting)))
+        del self.waiting[ticket]
+        self.pool.withdraw(ticket)
 
-    @precondition(lambda self: self.of("starting", "busy"))
+    @rule(function=st.sampled_from("fgh"), reserved=st.none() | st.integers(0, 3))
+    def reserve(self, function: str, reserved: int | None) -> None:
+        if self.reserved.get(function) != reserved:
+            self.asked[function].clear()  # the rate is another
+        if reserved is None:
+            self.reserved.pop(function, None)
+        else:
+            self.reserved[function] = reserved
+        self.pool.reserve(function, reserved)
+        self.step()
+
+    @rule(function=st.sampled_from("fgh"), keep=st.sets(st.sampled_from("12")), at_once=st.booleans())
+    def change(self, function: str, keep: set[str], at_once: bool) -> None:
+        self.pool.retire(function, {f"{function}:{generation}" for generation in keep})
+        for generation in {"1", "2"} - keep:
+            key = (function, f"{function}:{generation}")
+            self.retired[key] = self.retired.get(key, 0) + 1
+        if at_once:
+            self.step()
+
+    @precondition(lambda self: self.of("starting", "busy", "returning"))
     @rule(data=st.data())
     def ready(self, data: st.DataObject) -> None:
-        self._ready(data.draw(st.sampled_from(self.of("starting", "busy"))))
+        self._ready(data.draw(st.sampled_from(self.of("starting", "busy", "returning"))))
 
     def _ready(self, number: int) -> None:
         self.alive[number] = (self.alive[number][0], "idle")
         self.pool.ready(number, self.now)
         self.step()
 
+    @precondition(lambda self: self.of("busy"))
+    @rule(data=st.data())
+    def done(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.of("busy")))
+        self.alive[number] = (self.alive[number][0], "returning")
+        self.pool.done(number, self.now)
+
     @precondition(lambda self: self.of("idle", "stopping"))
     @rule(data=st.data())
-    def ready_out_of_turn(self, data: st.DataObject) -> None:
-        self.pool.ready(data.draw(st.sampled_from(self.of("idle", "stopping"))), self.now)
+    def out_of_turn(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.of("idle", "stopping")))
+        self.pool.ready(number, self.now)
+        self.pool.done(number, self.now)
         self.step()
 
     @precondition(lambda self: self.alive)
@@ -340,16 +880,17 @@ class Model(RuleBasedStateMachine):
         self._end(data.draw(st.sampled_from(list(self.alive))))
 
     def _end(self, number: int) -> None:
-        function, state = self.alive.pop(number)
+        line, state = self.alive.pop(number)
         if state == "starting":
-            first = self.waiting[function].popleft() if self.waiting[function] else None
-            assert self.pool.first_waiting(function) == first
+            first = next((ticket for ticket, of in self.waiting.items() if of == line), None)
+            assert self.pool.first_waiting(number) == first
+            self.waiting.pop(first, None)
         self.pool.gone(number)
         self.step()
 
-    @rule(seconds=st.floats(0, 30))
-    def pass_time(self, seconds: float) -> None:
-        self.now += seconds
+    @rule(quarters=st.integers(0, 80))
+    def pass_time(self, quarters: int) -> None:
+        self.now += quarters / 4  # without rounding
         self.step()
         due = self.pool.next_expiry()
         assert (due is not None) == bool(self.of("idle"))
@@ -359,28 +900,33 @@ class Model(RuleBasedStateMachine):
     def counted(self) -> None:
         if not hasattr(self, "pool"):
             return
-        counts = ", ".join(
-            f"{len(self.of(state))} {state}" for state in ("starting", "idle", "busy", "stopping")
-        )
-        waiting = sum(map(len, self.waiting.values()))
-        assert repr(self.pool) == f"<Pool {counts} of {self.limit}; {waiting} waiting>"
+        states = ("starting", "idle", "busy", "returning", "stopping")
+        counts = ", ".join(f"{len(self.of(state))} {state}" for state in states)
+        assert repr(self.pool) == f"<Pool {counts} of {self.limit}; {len(self.waiting)} waiting>"
 
     def teardown(self) -> None:
-        """Let every environment do its work: each call is then served, and none waits for ever."""
+        """Let every environment do its work: each call is then served, none waits for ever, none is kept."""
         if not hasattr(self, "pool"):
             return
         self.step()
         for _ in range(500):
-            if not any(self.waiting.values()):
-                return
-            moving = self.of("starting", "busy", "stopping")
+            if not self.waiting:
+                break
+            moving = self.of("starting", "busy", "returning", "stopping")
             assert moving, f"{self.waiting} wait for nothing: {self.pool}"
             if (number := moving[0]) in self.of("stopping"):
                 self._end(number)
             else:
                 self._ready(number)
-        raise AssertionError(f"{self.waiting} still wait: {self.pool}")
+        assert not self.waiting, f"they still wait: {self.pool}"
+        for number in list(self.alive):
+            self.pool.gone(number)
+        for function in "fgh":
+            self.pool.reserve(function, None)
+        for _ in "fgh":
+            self.pool.step(self.now + 1000)
+        assert kept(self.pool) == 0
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestModel.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from penstock.protocol.call import Call, Ending, FunctionNotFound
-from service_kit import Bench, Response
+from service_kit import NEXT, Bench, Response
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -158,5 +159,152 @@ def test_a_function_over_its_memory_is_killed(run: Run) -> None:
             assert outcome.ending is Ending.OUT_OF_MEMORY
             assert "of the 1 MB it may" in outcome.detail
             assert environment.signals == [9]
+
+    run(test())
+
+
+# Concurrency.
+
+
+def test_a_throttled_call_says_which_limit_it_met(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(max_environments=3) as bench:
+            bench.functions.limits["app"] = 1
+            bench.service.changed("app")
+            await bench.running()
+            _, response = bench.call()
+            (outcome,) = response.outcomes
+            assert outcome.error_type == "ReservedFunctionConcurrentInvocationLimitExceeded"
+            assert "put_function_concurrency" in outcome.detail
+            for reason in ("", "", "ConcurrentInvocationLimitExceeded"):
+                _, response = bench.call("other")
+                assert [outcome.error_type for outcome in response.outcomes] == ([reason] if reason else [])
+            assert "--max-environments" in response.outcomes[0].detail
+
+    run(test())
+
+
+def test_what_is_reserved_at_the_start_is_kept_for_the_function(run: Run) -> None:
+    async def test() -> None:
+        bench = Bench(max_environments=1)
+        bench.functions.limits["app"] = 1
+        async with bench:
+            _, response = bench.call("other")
+            assert response.outcomes[0].ending is Ending.THROTTLED
+            await bench.running()
+
+    run(test())
+
+
+def test_a_call_is_over_for_the_limits_when_it_has_been_answered(run: Run) -> None:
+    """Its runtime may take its time to ask for another."""
+
+    async def test() -> None:
+        async with Bench(max_environments=2) as bench:
+            bench.functions.limits["app"] = 1
+            bench.service.changed("app")
+            _, response, environment, id = await bench.running()
+            await environment.post("response", id, b"1")
+            assert (await response.outcome()).ok
+            assert "1 returning" in repr(bench.service)
+            _, response = bench.call()
+            assert response.outcomes == []
+            second = await bench.environment(2)
+            headers, _ = await second.next()
+            await second.post("response", headers[b"lambda-runtime-aws-request-id"], b"2")
+            assert (await response.outcome()).ok
+
+    run(test())
+
+
+def test_the_rates_of_aws_are_a_setting(run: Run) -> None:
+    async def test() -> None:
+        for limits, answers in (("none", 0), ("aws", 1)):
+            async with Bench(limits=limits, max_environments=2) as bench:
+                bench.functions.limits["app"] = 1
+                bench.service.changed("app")
+                _, response, environment, id = await bench.running()
+                for _ in range(9):
+                    await environment.post("response", id, b"1")
+                    await bench.idle(environment)
+                    _, response = bench.call()
+                    _, headers, _ = await environment.client.response()
+                    id = headers[b"lambda-runtime-aws-request-id"]
+                await environment.post("response", id, b"1")
+                await bench.idle(environment)
+                _, response = bench.call()
+                assert len(response.outcomes) == answers
+                for outcome in response.outcomes:
+                    assert outcome.error_type == "ReservedFunctionInvocationRateLimitExceeded"
+                    assert "--limits none" in outcome.detail
+
+    run(test())
+
+
+# Functions that change.
+
+
+def test_a_changed_function_gets_new_environments(run: Run) -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            _, response, old, id = await bench.running()
+            bench.functions.by_name["app"] = replace(bench.functions.by_name["app"], generation="2")
+            bench.service.changed("app")
+            _, later = bench.call()
+            new = await bench.environment(2)
+            headers, _ = await new.next()
+            await new.post("response", headers[b"lambda-runtime-aws-request-id"], b"new")
+            assert (await later.outcome()).ok
+            assert old.signals == []
+            await old.post("response", id, b"old")
+            assert (await response.outcome()).ok
+            assert response.body == b"old"
+            await old.client.send(NEXT)
+            await bench.until(lambda: old.signals)
+            assert old.signals == [9]
+
+    run(test())
+
+
+def test_a_call_that_waits_when_its_function_is_removed_is_still_served(run: Run) -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            _, response = bench.call()
+            del bench.functions.by_name["app"]
+            bench.service.changed("app")
+            environment = await bench.environment()
+            headers, _ = await environment.next()
+            await environment.post("response", headers[b"lambda-runtime-aws-request-id"], b"1")
+            assert (await response.outcome()).ok
+            await environment.client.send(NEXT)
+            await bench.until(lambda: environment.signals)
+
+    run(test())
+
+
+def test_tenants_have_environments_of_their_own(run: Run) -> None:
+    async def test() -> None:
+        async with Bench({"tenants": True}) as bench:
+
+            def call(tenant: str) -> Response:
+                response = Response()
+                bench.service.invoke(Call("app", b"{}", tenant_id=tenant), response)
+                return response
+
+            first = call("a:1")
+            environment = await bench.environment()
+            headers, _ = await environment.next()
+            await environment.post("response", headers[b"lambda-runtime-aws-request-id"], b"1")
+            await first.outcome()
+            await bench.idle(environment)
+            call("a:2")
+            await bench.environment(2)
+            # A change of nothing that concerns them leaves both in use.
+            bench.service.changed("app")
+            assert environment.signals == []
+            call("a:1")
+            _, headers, _ = await environment.client.response()
+            assert headers[b"lambda-runtime-aws-tenant-id"] == b"a:1"
+            assert len(bench.backend.environments) == 2
 
     run(test())

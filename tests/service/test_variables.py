@@ -1,8 +1,9 @@
 import os
+from typing import Any
 
 import pytest
 
-from penstock.service.registry import Function
+from penstock.service.functions import Function
 from penstock.service.variables import variables
 
 
@@ -28,6 +29,9 @@ def test_what_aws_documents() -> None:
         "LAMBDA_TASK_ROOT": "/code",
         "LANG": "en_US.UTF-8",
         "TZ": ":UTC",
+        "PWD": "/code",
+        "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
+        "AWS_XRAY_DAEMON_ADDRESS": "127.0.0.1:2000",
     }
     assert {name: seen.get(name) for name in expected} == expected
     assert os.path.isdir(seen["LAMBDA_RUNTIME_DIR"])
@@ -38,6 +42,31 @@ def test_its_own_variables_pass_and_the_reserved_ones_do_not() -> None:
     seen = made(GREETING="hello", TZ="Europe/Berlin", _HANDLER="evil", AWS_LAMBDA_RUNTIME_API="1.2.3.4:5")
     assert (seen["GREETING"], seen["TZ"]) == ("hello", "Europe/Berlin")
     assert (seen["_HANDLER"], seen["AWS_LAMBDA_RUNTIME_API"]) == ("mod.handler", "fd:3")
+
+
+def test_the_runtime_s_own_stand_above_the_function_s() -> None:
+    environment = {"PATH": "/bin", "AWS_EXECUTION_ENV": "CloudShell", "A": "b"}
+    function = Function("app", "mod.handler", "/code", "python", environment=environment)
+    assert "AWS_EXECUTION_ENV" not in variables(function, "", "", "fd:3")
+    runtime = {"PATH": "/node/bin:/bin", "AWS_EXECUTION_ENV": "AWS_Lambda_nodejs22.x", "_HANDLER": "evil"}
+    seen = variables(function, "", "", "fd:3", runtime)
+    assert (seen["PATH"], seen["AWS_EXECUTION_ENV"]) == ("/node/bin:/bin", "AWS_Lambda_nodejs22.x")
+    assert (seen["_HANDLER"], seen["A"]) == ("mod.handler", "b")
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"), [({}, "INFO"), ({"log_level": "DEBUG"}, "DEBUG"), ({"log_format": "Text"}, None)]
+)
+def test_the_form_of_the_log(settings: dict[str, Any], level: str | None) -> None:
+    function = Function("app", "mod.handler", "/code", "python", **({"log_format": "JSON"} | settings))
+    seen = variables(function, "", "", "fd:3")
+    assert seen.get("AWS_LAMBDA_LOG_FORMAT") == ("JSON" if level else None)
+    assert seen.get("AWS_LAMBDA_LOG_LEVEL") == level
+
+
+def test_credentials_are_not_made_up() -> None:
+    assert not [name for name in made() if "KEY" in name or "TOKEN" in name]
+    assert made(AWS_ACCESS_KEY_ID="id")["AWS_ACCESS_KEY_ID"] == "id"
 
 
 def test_nothing_of_the_service_itself_leaks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
     CommandError             1: it was asked properly, and could not be done
     └── UsageError           2: it was asked wrongly
         ├── TargetError         TARGET cannot be served
+        │   └── NoHandler           it is a folder without a handler
         ├── SettingError        a flag, a variable or a line of pyproject.toml has no good value
         └── ProjectError        pyproject.toml cannot be read
 
@@ -19,6 +20,10 @@ class UsageError(CommandError):
 
 
 class TargetError(UsageError):
+    pass
+
+
+class NoHandler(TargetError):
     pass
 
 

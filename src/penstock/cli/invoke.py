@@ -12,17 +12,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO
-from urllib.parse import urlsplit
 
+from penstock.client.signing import Signer
 from penstock.protocol import eventstream, lambda_api, limits, prelude
 
+from .endpoint import Connection, endpoint_url
 from .errors import CommandError, UsageError
 from .output import escape
 
-DEFAULT_ENDPOINT = "http://127.0.0.1:3001"
-
-CONNECT_TIMEOUT = 10.0
 LONGEST_TOKEN = 12  # of JSON, strings aside: an escaped pair of surrogates
+
+_MISSING = "`penstock dev` names its functions when it starts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +37,11 @@ class Ended:
 def invoke(options: Mapping[str, Any], environ: Mapping[str, str]) -> int:
     """Call the function of `options`; the exit code. Raises CommandError."""
     payload = read_payload(options["payload"], sys.stdin.buffer)
-    url = (
-        options["endpoint_url"]
-        or environ.get("PENSTOCK_ENDPOINT_URL")
-        or environ.get("AWS_ENDPOINT_URL_LAMBDA")
-        or DEFAULT_ENDPOINT
-    )
+    url = endpoint_url(options["endpoint_url"], environ)
     body = Body(sys.stdout.buffer, sys.stderr, raw=options["raw"])
     tail = options["log_type"] == "Tail"
     call = _call_buffered if options["buffered"] else _call_streaming
-    ended = call(url, options["function"], payload, tail, body)
+    ended = call(url, Signer(environ), options["function"], payload, tail, body)
     return _report(ended, sys.stderr)
 
 
@@ -150,9 +145,9 @@ def _settled(held: bytes | bytearray) -> bool:
     return any(held[end:])
 
 
-def _call_streaming(url: str, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
+def _call_streaming(url: str, signer: Signer, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
     headers = {lambda_api.LOG_TYPE: "Tail"} if tail else {}
-    with _Connection(url) as connection:
+    with Connection(url, signer, missing=_MISSING) as connection:
         response = connection.post(lambda_api.stream_path(function), payload, headers)
         for message in _messages(response):
             kind = message.headers.get(":event-type", "")
@@ -186,9 +181,9 @@ def _messages(response: http.client.HTTPResponse) -> Iterator[eventstream.Messag
     decoder.end()
 
 
-def _call_buffered(url: str, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
+def _call_buffered(url: str, signer: Signer, function: str, payload: bytes, tail: bool, body: Body) -> Ended:
     headers = {lambda_api.INVOCATION_TYPE: "RequestResponse", lambda_api.LOG_TYPE: "Tail" if tail else "None"}
-    with _Connection(url) as connection:
+    with Connection(url, signer, missing=_MISSING) as connection:
         response = connection.post(lambda_api.invoke_path(function), payload, headers)
         log = base64.b64decode(response.getheader(lambda_api.LOG_RESULT) or "")
         data = response.read()
@@ -199,82 +194,24 @@ def _call_buffered(url: str, function: str, payload: bytes, tail: bool, body: Bo
         return Ended(log=log)
 
 
-class _Connection:
-    """One request to the Lambda API, with every way it can go wrong told in one line."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        try:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.hostname:
-                raise ValueError("expected http://HOST:PORT")
-            make = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-            self._http = make(parts.hostname, parts.port, timeout=CONNECT_TIMEOUT)
-        except ValueError as error:
-            raise UsageError(f"endpoint {url!r}: {error}") from error
-        self._path = parts.path.rstrip("/")
-
-    def __enter__(self) -> "_Connection":
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        self._http.close()
-        if isinstance(error, BrokenPipeError):
-            return  # stdout's reader has left, which is no fault of the endpoint
-        if isinstance(error, OSError | http.client.HTTPException | eventstream.EventStreamError):
-            raise CommandError(f"the response from {self._url} broke off: {_reason(error)}") from error
-
-    def post(self, path: str, payload: bytes, headers: Mapping[str, str]) -> http.client.HTTPResponse:
-        """The response, if it is a 200. Raises CommandError."""
-        try:
-            self._http.connect()
-        except ConnectionRefusedError as error:
-            raise CommandError(
-                f"nothing listens at {self._url}: start it with `penstock dev`, or say where it is "
-                "with --endpoint-url"
-            ) from error
-        except OSError as error:
-            raise CommandError(f"cannot connect to {self._url}: {_reason(error)}") from error
-        assert self._http.sock is not None
-        self._http.sock.settimeout(None)  # a function may take its time
-        sent = {"Content-Type": "application/json", **headers}
-        try:
-            self._http.request("POST", self._path + path, payload, sent)
-            response = self._http.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            raise CommandError(f"no answer from {self._url}: {_reason(error)}") from error
-        if response.status != 200:
-            raise CommandError(_refusal(response))
-        return response
-
-
-def _refusal(response: http.client.HTTPResponse) -> str:
-    """What AWS's JSON errors say, in one line."""
-    data = response.read(limits.ERROR_DOCUMENT)
-    code = (response.getheader(lambda_api.ERROR_TYPE) or f"HTTP {response.status}").partition(":")[0]
-    try:
-        document = json.loads(data)
-        message = document.get("Message") or document.get("message") or data.decode()
-    except (ValueError, AttributeError):
-        message = data.decode(errors="replace").strip() or response.reason
-    hint = "; `penstock dev` names its functions when it starts" if response.status == 404 else ""
-    return f"{code}: {message}{hint}"
-
-
-def _reason(error: BaseException) -> str:
-    return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
-
-
 def _report(ended: Ended, told: TextIO) -> int:
     if ended.log:
         lines = ended.log.decode("utf-8", "replace").splitlines()
         told.write("".join(f"{escape(line)}\n" for line in lines))
     if not ended.error_code:
         return 0
-    told.write(f"penstock: the function failed: {escape(ended.error_code)}\n")
+    told.write(f"penstock: the function failed: {escape(_error_type(ended))}\n")
     if ended.error:
         told.write(_pretty(ended.error))
     return 1
+
+
+def _error_type(ended: Ended) -> str:
+    """What the function raised; AWS's code is no more than Runtime.Unknown for what Python raises."""
+    try:
+        return str(json.loads(ended.error)["errorType"])
+    except (ValueError, LookupError, TypeError):
+        return ended.error_code
 
 
 def _pretty(document: str) -> str:

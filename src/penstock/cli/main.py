@@ -1,7 +1,7 @@
 """`penstock`: what it understands, and what it says when something is wrong.
 
 Importing this module is cheap: `--help` and a slip of the fingers must not wait for asyncio. The commands
-themselves are `run` (dev, serve) and `invoke`.
+themselves are `run` (dev, serve), `invoke`, `logs`, `backup` and `runtimes`.
 """
 
 import argparse
@@ -24,6 +24,7 @@ examples:
   penstock dev                         serve the function of this folder, or
                                        each of them: see `penstock dev --help`
   penstock invoke app --payload '{}'   call a function, watch its response come
+  penstock logs app --follow           see what it prints
 
 `penstock COMMAND --help` tells more.
 """
@@ -44,6 +45,7 @@ Every option but --env is also a variable (--idle-timeout:
 PENSTOCK_IDLE_TIMEOUT), and each is a key of [tool.penstock] in the
 pyproject.toml beside TARGET (idle-timeout = 30).
 An option goes over a variable, and a variable over the file.
+PENSTOCK_ACCESS_KEYS has the keys themselves, not a file's name.
 """
 
 DEV_HELP = f"""\
@@ -70,6 +72,47 @@ examples:
   penstock invoke seed                           watch it stream
   penstock invoke app --payload '{"n": 3}' | jq  an event of your own
   penstock invoke app --payload @event.json      from a file; - reads stdin
+"""
+
+LOGS_HELP = """\
+Show what a function has printed, and AWS's START, END and REPORT lines: the
+last 100 lines, or what the options ask for. `serve` keeps --log-size of each
+function's log; `dev` keeps 1 MB in memory.
+"""
+
+LOGS_EPILOG = """\
+examples:
+  penstock logs app                      the last 100 lines
+  penstock logs app --follow             and what comes, until Ctrl-C
+  penstock logs app --since 10m --json   for another program
+"""
+
+BACKUP_HELP = """\
+Copy what `penstock serve` keeps, while it runs: functions with their code, and
+the events that wait. Logs are left out. To restore it, stop the service, put
+the copy in the place of its --data folder, and start it again.
+"""
+
+BACKUP_EPILOG = """\
+examples:
+  penstock backup monday           a folder, as --data takes it
+  penstock backup monday.tar.gz    one file, with that folder in it
+"""
+
+
+RUNTIMES_HELP = """\
+What runs functions on this machine, by AWS's names of runtimes; and installing
+what does not come with Penstock: AWS's runtime client for Node, with Node in
+the version wanted, from npm, and AWS's own for Python, from PyPI.
+They go to $PENSTOCK_RUNTIMES, else ~/.local/share/penstock/runtimes.
+"""
+
+RUNTIMES_EPILOG = """\
+examples:
+  penstock runtimes list
+  penstock runtimes install nodejs       for every version, on this machine's Node
+  penstock runtimes install nodejs22.x   with a Node of its own
+  penstock runtimes install awslambdaric --python 3.12
 """
 
 
@@ -128,6 +171,9 @@ def _add_serving(command: argparse.ArgumentParser) -> None:
     add_options(command)
 
 
+_ENDPOINT = "the Lambda API ($PENSTOCK_ENDPOINT_URL, $AWS_ENDPOINT_URL_LAMBDA, else http://127.0.0.1:3001)"
+
+
 def _add_invoke(command: argparse.ArgumentParser) -> None:
     command.add_argument("function", metavar="FUNCTION", help="its name, or its ARN")
     command.add_argument(
@@ -148,10 +194,33 @@ def _add_invoke(command: argparse.ArgumentParser) -> None:
         default="None",
         help="Tail: the last 4 KB of the function's log, to stderr",
     )
+    command.add_argument("--endpoint-url", metavar="URL", help=_ENDPOINT)
+
+
+def _add_logs(command: argparse.ArgumentParser) -> None:
+    command.add_argument("function", metavar="FUNCTION", help="its name")
+    command.add_argument("-f", "--follow", action="store_true", help="go on with what it prints, as it comes")
     command.add_argument(
-        "--endpoint-url",
-        metavar="URL",
-        help="the Lambda API ($PENSTOCK_ENDPOINT_URL, $AWS_ENDPOINT_URL_LAMBDA, else http://127.0.0.1:3001)",
+        "--since", metavar="TIME", help="not before: 30s, 10m, 2h or 1d ago, or 2026-01-31T12:00"
+    )
+    command.add_argument("--lines", metavar="N", help="so many lines at most (100; all with --since)")
+    command.add_argument("--request-id", metavar="ID", help="of this request only; its beginning is enough")
+    command.add_argument("--json", action="store_true", help="NDJSON instead of lines for reading")
+    command.add_argument("--endpoint-url", metavar="URL", help=_ENDPOINT)
+
+
+def _add_backup(command: argparse.ArgumentParser) -> None:
+    command.add_argument("to", metavar="TO", help="a folder, or a .tar.gz; it must not be there")
+    command.add_argument(
+        "--data", metavar="FOLDER", help="that of `penstock serve` ($PENSTOCK_DATA, else .penstock)"
+    )
+
+
+def _add_runtimes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("action", metavar="ACTION", choices=("list", "install"), help="list, or install")
+    command.add_argument("names", metavar="NAME", nargs="*", help="nodejs, nodejs22.x or so, awslambdaric")
+    command.add_argument(
+        "--python", metavar="VERSION", help="of awslambdaric: for this version of Python (Penstock's own)"
     )
 
 
@@ -159,8 +228,18 @@ COMMANDS = {
     "dev": ("serve functions to yourself, with a log for reading", DEV_HELP, SETTINGS_HELP, _add_serving),
     "serve": ("serve functions to others, with a JSON log", SERVE_HELP, SETTINGS_HELP, _add_serving),
     "invoke": ("call a function; its response as it comes", INVOKE_HELP, INVOKE_EPILOG, _add_invoke),
+    "logs": ("show what a function has printed", LOGS_HELP, LOGS_EPILOG, _add_logs),
+    "backup": ("copy what `serve` keeps, while it runs", BACKUP_HELP, BACKUP_EPILOG, _add_backup),
+    "runtimes": ("what runs functions here; install Node's", RUNTIMES_HELP, RUNTIMES_EPILOG, _add_runtimes),
 }
-USAGE = {"dev": "[TARGET] [options]", "serve": "[TARGET] [options]", "invoke": "FUNCTION [options]"}
+USAGE = {
+    "dev": "[TARGET] [options]",
+    "serve": "[TARGET] [options]",
+    "invoke": "FUNCTION [options]",
+    "logs": "FUNCTION [options]",
+    "backup": "TO [options]",
+    "runtimes": "list | install NAME...",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -219,6 +298,18 @@ def _run(options: dict[str, Any]) -> int:
         from . import invoke
 
         return invoke.invoke(options, os.environ)
+    if command == "logs":
+        from . import logs
+
+        return logs.logs(options, os.environ)
+    if command == "backup":
+        from . import backup
+
+        return backup.backup(options, os.environ)
+    if command == "runtimes":
+        from . import runtimes
+
+        return runtimes.run(options, os.environ)
     try:
         import httptools  # noqa: F401
     except ImportError:

@@ -29,7 +29,11 @@ class CommandConfig:
     """Settings of `dev` and `serve` themselves."""
 
     host: str = field(
-        default="127.0.0.1", metadata={"help": "address to listen on; a loopback one", "metavar": "ADDRESS"}
+        default="127.0.0.1",
+        metadata={
+            "help": "address to listen on; any but a loopback one needs access keys",
+            "metavar": "ADDRESS",
+        },
     )
     port: int = field(default=3000, metadata={"help": "the gateway's port; 0: any free one"})
     lambda_port: int = field(default=3001, metadata={"help": "the Lambda API's port; 0: any free one"})
@@ -37,9 +41,23 @@ class CommandConfig:
         default=(),
         metadata={"help": "another Host name the Lambda API answers to; may be repeated", "metavar": "NAME"},
     )
+    access_keys: str | None = field(
+        default=None,
+        metadata={
+            "help": "file of access keys, id:secret a line; or $PENSTOCK_ACCESS_KEYS: id:secret,id:secret",
+            "metavar": "FILE",
+        },
+    )
+    require_auth: bool = field(
+        default=False, metadata={"help": "the Lambda API takes only requests signed with an access key"}
+    )
     drain: float | None = field(
         default=None,
         metadata={"help": "seconds running responses may go on when it is told to stop (dev 5, serve 30)"},
+    )
+    data: str = field(
+        default=".penstock",
+        metadata={"help": "in serve, the folder that functions and events are kept in", "metavar": "FOLDER"},
     )
     verbose: bool = field(
         default=False, metadata={"help": "in dev, also log AWS's START, END and REPORT lines"}
@@ -86,6 +104,11 @@ GROUPS: tuple[tuple[str, type[Any]], ...] = (
     ("service", ServiceConfig),
 )
 
+# --env is many; and PENSTOCK_ACCESS_KEYS is no file's name, but the keys.
+_NO_VARIABLE = ("env", "access_keys")
+
+_PATHS = ("access_keys", "data", "env_file")
+
 # What a number must lie in, both ends included. Wider than AWS's own quotas: this is against slips.
 RANGES: dict[str, tuple[float, float]] = {
     "port": (0, 65_535),
@@ -98,6 +121,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "init_timeout": (0.001, WEEK),
     "idle_expiry": (0, WEEK),
     "cancel_grace": (0, WEEK),
+    "log_size": (1, 100_000),
+    "event_concurrency": (1, 100_000),
+    "event_retry_delay": (0, WEEK),
 }
 
 
@@ -153,7 +179,7 @@ def resolve(flags: Mapping[str, Any], environ: Mapping[str, str], project: Proje
     for setting in known.values():
         if flags.get(setting.name) is not None:
             source, value = setting.flag, flags[setting.name]
-        elif setting.variable in environ and setting.name != "env":
+        elif setting.variable in environ and setting.name not in _NO_VARIABLE:
             source, value = setting.variable, environ[setting.variable]
             if setting.many:
                 value = [part.strip() for part in value.split(",") if part.strip()]
@@ -245,6 +271,8 @@ def _settings_of(config: type[Any]) -> Iterator[_Setting]:
     hints = typing.get_type_hints(config)
     item: Field[Any]
     for item in fields(config):
+        if item.metadata.get("shared"):
+            continue  # it is another component's, and has its value
         hint = hints[item.name]
         if isinstance(hint, types.UnionType):  # X | None: None is the default, and cannot be written
             (hint,) = (part for part in typing.get_args(hint) if part is not types.NoneType)
@@ -296,7 +324,7 @@ def _from_toml(setting: _Setting, value: Any, source: str, folder: Path) -> Any:
         if not isinstance(value, str):
             raise wrong("text")
         # A path in a file is relative to that file, wherever the command is started.
-        is_path = setting.name == "env_file" or (setting.name == "python" and "/" in value)
+        is_path = setting.name in _PATHS or (setting.name == "python" and "/" in value)
         return str(folder / value) if is_path else value
     if isinstance(value, bool) or not isinstance(value, int if setting.kind is int else int | float):
         raise wrong("a whole number" if setting.kind is int else "a number")

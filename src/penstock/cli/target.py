@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from importlib.util import decode_source
 from pathlib import Path
 
-from .errors import TargetError
+from .errors import NoHandler, TargetError
 from .project import read_project
 
 HANDLERS = ("lambda_handler", "handler")
@@ -147,7 +147,7 @@ def _every_file(path: Path, shown: Path) -> Target:
         if notes:
             raise TargetError(notes[0].removeprefix("passed over: "))
         seen = f"seen: {_listed(files)}" if files else "it holds no .py file"
-        raise TargetError(
+        raise NoHandler(
             f"no handler in folder {str(shown)!r}: no file binds {' or '.join(HANDLERS)} at top level "
             f"({seen}); name one as file.py:name"
         )

@@ -21,3 +21,7 @@ class Config:
             "help": "when the client leaves: cancel stops the function; finish lets it run on, as AWS does"
         },
     )
+    limits: Literal["none", "aws"] = field(
+        default="none",
+        metadata={"help": "the service's setting of the same name: aws also limits the time", "shared": True},
+    )

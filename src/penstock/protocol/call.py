@@ -21,10 +21,14 @@ Slice = bytes | bytearray | memoryview
 class Call:
     """One call of a function: who is called, with what event."""
 
-    function: str
+    function: str  # its bare name
     payload: bytes  # the event, JSON text
     trace_id: str = ""
     client_context: str = ""  # JSON text, compact ASCII
+    qualifier: str = ""  # a version or an alias; "" is $LATEST
+    tenant_id: str = ""
+    request_id: str = ""  # "": a new one. Attempts at one asynchronous event share theirs
+    background: bool = False  # nobody waits for it: when not all can run, it is the first to be throttled
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Outcome:
     """How an invocation ended: one row of `Ending`, and what AWS's callers are told of it."""
 
     ending: Ending
-    error_type: str = ""  # AWS's error type, for example Runtime.ExitError
+    error_type: str = ""  # AWS's error type, for example Runtime.ExitError; of THROTTLED, AWS's Reason
     error_body: bytes = b""  # the JSON error document, as callers of Invoke receive it
     detail: str = ""  # one line for a person: what happened, and what to do about it
     log_tail: bytes = b""  # the last 4 KB of the log
@@ -96,6 +100,10 @@ class Invocation(Protocol):
 
     request_id: str
 
+    @property
+    def executed_version(self) -> str:
+        """$LATEST, or the number of the version that runs."""
+
     def pause(self) -> None:
         """Take nothing more from the function until `resume`: its next write will wait."""
 
@@ -117,4 +125,4 @@ class Invoker(Protocol):
 
 
 class FunctionNotFound(LookupError):
-    """No function has this name. The message is AWS's: `Function not found: <arn>`."""
+    """No function has this name, version or alias. The message is AWS's: `Function not found: <arn>`."""

@@ -5,12 +5,14 @@ already; an environment is a fork of it that has only its own descriptors, and i
 
 The service speaks to it over socket FD, one JSON object in each SEQPACKET message:
 
-    service → spawner   {"spawn": id, "mark": n, "environment": {...}, "root": dir, "data_limit": bytes}
-                            + [dial, log]
+    service → spawner   {"spawn": id, "mark": n, "environment": {...}, "root": dir, "data_limit": bytes,
+                         "command": []} + [log, dial]
+                        {"spawn": …, "command": [program, argument, ...]} + [log]     another's runtime
                         {"sweep": [mark, ...]}
     spawner → service   {"ready": "3.11.7", "pid": n}
                         {"spawned": id, "pid": n}  + [pidfd, where the system has one]
-                        {"exited": id, "status": n, "max_rss": bytes}    negative: killed by that signal
+                        {"exited": id, "status": n, "max_rss": bytes, "unstarted": text}
+                            status: negative, killed by that signal; unstarted: why there is no such program
                         {"failed": id, "message": text}
 
 Nothing outlives its environment, and nothing the service. The spawner is a subreaper: what a function
@@ -73,6 +75,7 @@ class Spawner:
         self._wake = wake
         self._ids: dict[int, str] = {}  # pid → environment
         self._marks: dict[int, int] = {}  # pid → mark
+        self._unstarted: dict[int, int] = {}  # pid → the pipe that says why its command was not executed
 
     def serve(self) -> None:
         self._send({"ready": sys.version.split()[0], "pid": os.getpid()})
@@ -110,24 +113,32 @@ class Spawner:
 
     def _spawn(self, order: dict[str, Any], fds: list[int]) -> None:
         environment = order["spawn"]
-        spawner = os.getpid()
-        # Until the child has handlers of its own, a signal to it would be handled as one to the spawner.
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
-            pid = os.fork()
-            if pid == 0:
-                become(order, fds, spawner, signals)
+            pid = self._fork(order, fds)
         except OSError as error:
             self._send({"failed": environment, "message": f"cannot start a process: {error.strerror}"})
             return
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         self._ids[pid] = environment
         self._marks[pid] = order["mark"]
         pidfds = [os.pidfd_open(pid)] if hasattr(os, "pidfd_open") else []
         self._send({"spawned": environment, "pid": pid}, pidfds)
         for fd in pidfds:
             os.close(fd)
+
+    def _fork(self, order: dict[str, Any], fds: list[int]) -> int:
+        """Fork an environment; its pid. Raises OSError."""
+        if not order["command"]:
+            return _fork(order, fds)
+        said, say = os.pipe()
+        try:
+            pid = _fork(order, [*fds, say])
+        except OSError:
+            os.close(said)
+            raise
+        finally:
+            os.close(say)
+        self._unstarted[pid] = said
+        return pid
 
     def _reap(self) -> None:
         """Report environments that ended; what they left behind is killed first."""
@@ -153,8 +164,19 @@ class Spawner:
                     "exited": environment,
                     "status": os.waitstatus_to_exitcode(status),
                     "max_rss": usage.ru_maxrss * unit,
+                    "unstarted": self._why_unstarted(pid),
                 }
             )
+
+    def _why_unstarted(self, pid: int) -> str:
+        """Why the command of an environment that ended was never executed; "" if it was."""
+        pipe = self._unstarted.pop(pid, None)
+        if pipe is None:
+            return ""
+        try:
+            return os.read(pipe, 4096).decode("utf-8", "replace")  # nobody has its other end any more
+        finally:
+            os.close(pipe)
 
     def _kill_orphans(self) -> None:
         """Kill those children that are no environments and whose environment has ended."""
@@ -169,8 +191,24 @@ class Spawner:
         self._control.sendmsg([json.dumps(message).encode()], ancillary)
 
 
+def _fork(order: dict[str, Any], fds: list[int]) -> int:
+    spawner = os.getpid()
+    # Until the child has handlers of its own, a signal to it would be handled as one to the spawner.
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        pid = os.fork()
+        if pid == 0:
+            become(order, fds, spawner, signals)
+        return pid
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+
+
 def become(order: dict[str, Any], fds: list[int], spawner: int, signals: set[Any]) -> NoReturn:
-    """Turn this fork of the spawner into an execution environment. Never returns; `signals` is its mask."""
+    """Turn this fork of the spawner into an execution environment. Never returns; `signals` is its mask.
+
+    `fds`: the log, and the dial; with a command the log, and where to say that it cannot be executed.
+    """
     try:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != spawner:
@@ -181,34 +219,63 @@ def become(order: dict[str, Any], fds: list[int], spawner: int, signals: set[Any
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        dial, log = (os.dup(fd) for fd in fds)  # above 3, so that the moves below do not meet
+        log, third = (os.dup(fd) for fd in fds)  # above 3, so that the moves below do not meet
         os.dup2(log, 1)
         os.dup2(log, 2)
-        os.dup2(dial, _DIAL, inheritable=False)
+        os.dup2(third, _DIAL, inheritable=False)
         os.closerange(_DIAL + 1, limits.OPEN_FILES * 4)
         _limit(resource.RLIMIT_NOFILE, limits.OPEN_FILES)
         _limit(resource.RLIMIT_CORE, 0)
         _limit(resource.RLIMIT_DATA, order["data_limit"])
         with contextlib.suppress(OSError, ValueError):  # not a limit everywhere
             _limit(_RLIMIT_LOCKS, order["mark"])
-        os.environ.clear()
-        os.environ.update(order["environment"])
-        os.environ["AWS_EXECUTION_ENV"] = "AWS_Lambda_python{}.{}".format(*sys.version_info)
-        time.tzset()
-        for folder in reversed(os.environ.get("PYTHONPATH", "").split(os.pathsep)):
-            if folder and folder not in sys.path:
-                sys.path.insert(0, folder)
-        os.chdir(order["root"])
-        for name in ("random", "numpy.random"):
-            if name in sys.modules:
-                sys.modules[name].seed()
-        sys.setswitchinterval(0.001)  # a flush must not wait 5 ms for code that computes
-        atexit._clear()
-        gc.enable()
-        runtime.main()
+        if order["command"]:
+            _execute(order["command"], order["root"], order["environment"])
+        _become_own(order)
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.write(2, f"penstock: the environment could not be set up: {error!r}\n".encode())
+    os._exit(1)
+
+
+def _become_own(order: dict[str, Any]) -> None:
+    """Be Penstock's own runtime."""
+    os.environ.clear()
+    os.environ.update(order["environment"])
+    os.environ["AWS_EXECUTION_ENV"] = "AWS_Lambda_python{}.{}".format(*sys.version_info)
+    time.tzset()
+    for folder in reversed(os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        if folder and folder not in sys.path:
+            sys.path.insert(0, folder)
+    os.chdir(order["root"])
+    for name in ("random", "numpy.random"):
+        if name in sys.modules:
+            sys.modules[name].seed()
+    sys.setswitchinterval(0.001)  # a flush must not wait 5 ms for code that computes
+    atexit._clear()
+    gc.enable()
+    runtime.main()
+
+
+def _execute(command: list[str], root: str, environment: dict[str, str]) -> NoReturn:
+    """Be another's runtime. If that cannot be, the pipe at `_DIAL` says why, in the words of AWS's platform.
+
+    They are Go's: see internal/lambda/supervisor of AWS's Runtime Interface Emulator.
+    """
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and a program would inherit that
+    program = command[0]
+    try:
+        os.chdir(root)
+        os.execve(program, command, environment)
+    except FileNotFoundError as error:
+        if os.path.isdir(root) and not os.path.lexists(program):
+            why = f"Couldn't find valid bootstrap(s): [{program}]"
+        else:  # of a script, its interpreter is missing
+            why = f"fork/exec {program}: {str(error.strerror).lower()}"
+    except OSError as error:
+        why = f"fork/exec {program}: {str(error.strerror).lower()}"
+    os.write(_DIAL, why.encode())
     os._exit(1)
 
 

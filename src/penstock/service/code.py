@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from . import disk
+
 ZIPPED = 52_428_800  # bytes of a zip within a request
 UNZIPPED = 262_144_000  # bytes of what is in it
 ENTRIES = 100_000  # files and folders; ours
@@ -241,9 +243,9 @@ class CodeStore:
         made, path = work / "code.zip", self._folder / f"{_hex(sha256)}.zip"
         root = path.with_suffix("")
         os.chmod(made, 0o600)
-        _sync(made)
+        disk.sync(made)
         os.replace(made, path)
-        _sync(self._folder)
+        disk.sync(self._folder)
         if root.exists():  # without its zip until now, so of no worth
             os.rename(root, work / "old")
         os.rename(work / "code", root)
@@ -458,14 +460,6 @@ def _named(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
         return archive.open(info, "w")
     except UnicodeEncodeError:
         raise _refused(info, "has a name that is not UTF-8") from None
-
-
-def _sync(path: Path) -> None:
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def _encoded(digest: bytes) -> str:

@@ -2,10 +2,10 @@
 
     STARTING ──next──▶ READY ⇄ RUNNING one invocation ──▶ … ──exit──▶ GONE
 
-The runtime takes its connections from a socket of its own (`dial`), on which this side hands them out. To
-cancel, the connection is shut: a handler that yields notices at its next chunk, closes its generator and
-takes a fresh connection. One that has not let go after 20 ms is sent SIGURG, which interrupts blocked code;
-when the grace is over it is killed. A killed environment's process ends, and everything it had sent is read,
+To cancel, the connection that carries the response is shut. Penstock's own runtime: a handler that yields
+notices at its next chunk, closes its generator and takes a fresh connection. One that has not let go after
+20 ms is sent SIGURG, which interrupts blocked code. Any other runtime can only notice that its writing fails.
+When the grace is over it is killed. A killed environment's process ends, and everything it had sent is read,
 before its invocation is told.
 """
 
@@ -15,7 +15,6 @@ import fcntl
 import math
 import os
 import signal
-import socket
 import time
 import uuid
 from collections.abc import Callable
@@ -23,38 +22,32 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-from penstock.http.config import Config as HttpConfig
-from penstock.http.connection import Connection
-from penstock.http.server import connect
 from penstock.http.writer import Writer
-from penstock.protocol import limits
+from penstock.protocol import limits, runtime_api
 from penstock.protocol.call import Ending, Outcome
 from penstock.protocol.runtime_api import InvocationInfo
 
-from . import outcomes
+from . import outcomes, runtimes
 from .backends import Backend, Exit, Process, Spec
 from .config import Config
+from .connections import Dialled, Listening
+from .functions import Function
 from .invocation import Invocation
 from .logs import LogLine, LogSink, Tail
-from .registry import Function
 from .runtime_api import RuntimeApi
+from .runtime_states import State
 from .variables import variables
 
 _SIGNAL_AFTER = 0.02  # seconds: a handler that yields ends by itself sooner
 _SETTLE = 1.0  # seconds to read what an ended process had sent; a fork of it may hold the socket open
 _LOG_READ = 4 * limits.KIB
 _PIPE = 16 * limits.KIB  # what a function may print ahead of us
+_HAND_OUTS = 3  # of one event, before its runtime counts as confused
 _KEPT = 16 * limits.KIB  # of an event, while its response is streamed
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 256 * limits.KIB  # a log line is cut there, as CloudWatch cuts events
 _DATA_ROOM = 256 * limits.MIB  # RLIMIT_DATA above MemorySize: the coarse stop behind the polled one
-_HTTP = HttpConfig(
-    head_limit=128 * limits.KIB,  # an X-Ray error cause of 64 KB travels in a header
-    head_timeout=None,
-    idle_timeout=None,
-    body_timeout=None,
-    stamp=False,
-)
+_FOREIGN_DATA_ROOM = 1024 * limits.MIB  # some hold much that they never touch: stacks of threads, arenas
 
 
 InitVerdict = Callable[[str], Outcome]  # made for the request id of the call that is told
@@ -76,7 +69,7 @@ class Host(Protocol):
 
     def stopping(self, environment: "Environment") -> None: ...
 
-    def arn(self, function: str) -> str: ...
+    def arn(self, function: str, qualifier: str = "") -> str: ...
 
 
 def _prepare(log: int) -> None:
@@ -91,14 +84,19 @@ class Environment:
         self.function = function
         self.id = uuid.uuid4().hex
         self.invocation: Invocation | None = None
-        self.answered = False  # the runtime has begun to answer the invocation
+        self.state = State.STARTED  # of its runtime
+        self.attempt = ""  # names the invocation among all that share its request id
         self.max_used = 0  # bytes, the highest seen
         self._host = host
         self._loop = asyncio.get_running_loop()
         self._process: Process | None = None
-        self._connection: Connection | None = None
-        self._socket: socket.socket | None = None
-        self._next: Writer | None = None  # the runtime's open request for an event
+        self._connections: Dialled | Listening
+        self._waiting: list[Writer] = []  # the runtime's open requests for an event, oldest first
+        self._event: list[tuple[bytes, bytes]] = []  # the headers of the event
+        self._handed_out = 0  # so many times
+        self._attempts = 0
+        self._cut = False  # its answer broke off
+        self._deadline = 0.0
         self._response: Writer | None = None  # the request that carries the response
         self._exit: Exit | None = None
         self._killed = False
@@ -110,7 +108,6 @@ class Environment:
         self._partial = b""
         self._statm: int | None = None  # descriptors of its files in /proc, kept: opening costs more
         self._status: int | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
         pid = self._process.pid if self._process else "-"
@@ -129,60 +126,50 @@ class Environment:
         Raises OSError when there are no descriptors left, and holds nothing then.
         """
         self._started = time.monotonic()
+        try:
+            launch, failure = runtimes.launch(self.function, self._note), ""
+        except runtimes.Unavailable as error:
+            launch, failure = runtimes.Launch(self.function.python), str(error)
         with contextlib.ExitStack() as opened:
-            self._dial, theirs = socket.socketpair()
-            opened.callback(self._dial.close)
-            with theirs:
-                self._log, log_end = os.pipe()
-                opened.callback(self._close_log)
-                try:
-                    _prepare(self._log)
-                    self._loop.add_reader(self._log, self._read_log)
-                    self._open_connection()
-                    opened.callback(self._shut)
-                    spec = Spec(
-                        id=self.id,
-                        python=self.function.python,
-                        root=self.function.root,
-                        environment=variables(self.function, self._host.region, self._log_stream(), "fd:3"),
-                        data_limit=self.function.memory_mb * limits.MIB + _DATA_ROOM,
-                    )
-                    self._host.backend.spawn(spec, theirs.fileno(), log_end, self)
-                finally:
-                    os.close(log_end)
+            self._log, log_end = os.pipe()
+            opened.callback(self._close_log)
+            try:
+                _prepare(self._log)
+                self._loop.add_reader(self._log, self._read_log)
+                way = Listening if launch.command else Dialled
+                self._connections = connections = way(RuntimeApi(self), self._lost)
+                opened.callback(connections.close)
+                if failure:
+                    self._loop.call_soon(self.spawn_failed, failure)
+                else:
+                    dial = connections.theirs.fileno() if connections.theirs else None
+                    self._host.backend.spawn(self._spec(launch), dial, log_end, self)
+            finally:
+                os.close(log_end)
             opened.pop_all()
+        connections.started()
         self._later(self._host.config.init_timeout, self._init_timed_out)
+
+    def _spec(self, launch: runtimes.Launch) -> Spec:
+        function = self.function
+        room = _FOREIGN_DATA_ROOM if launch.command else _DATA_ROOM
+        return Spec(
+            id=self.id,
+            python=launch.python,
+            root=function.root,
+            environment=variables(
+                function, self._host.region, self._log_stream(), self._connections.address, launch.environment
+            ),
+            data_limit=function.memory_mb * limits.MIB + room,
+            command=launch.command,
+        )
 
     def _log_stream(self) -> str:
         return time.strftime("%Y/%m/%d/", time.gmtime()) + f"[{self.function.version}]{self.id}"
 
-    def _open_connection(self) -> None:
-        """Make a connection and hand its other end to the runtime."""
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self._socket = ours
-        try:
-            socket.send_fds(self._dial, [b"."], [theirs.fileno()])
-        except OSError:
-            pass  # the process is gone; its exit says so
-        finally:
-            theirs.close()
-        task = self._loop.create_task(self._connect(ours))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _connect(self, sock: socket.socket) -> None:
-        api = RuntimeApi(self)
-        try:
-            connection = await connect(api, sock, config=_HTTP, on_close=lambda _: self._closed(sock))
-        except OSError:  # no descriptors left
-            sock.close()
-            self._closed(sock)
-            return
-        if self._socket is sock:
-            self._connection = connection
-        else:
-            connection.abort()  # shut again before it was made
+    def _note(self, text: str) -> None:
+        """A line of ours in the function's log."""
+        self._host.log(LogLine(self.function.name, self.id, "", text, platform=True))
 
     # What the backend tells.
 
@@ -201,51 +188,115 @@ class Environment:
 
     def exited(self, exit: Exit) -> None:
         self._exit = exit
+        if exit.unstarted:
+            self._init_verdict = partial(outcomes.invalid_entrypoint, message=exit.unstarted)
         self._cancel_timers()
         self._host.stopping(self)
-        if self._socket is None:
-            self._settled()
-        else:
+        self._connections.ended()
+        if self._connections.open:
             self.resume()  # what is left is what the socket holds: a slow reader may have it at once
             self._later(_SETTLE, self._settle)
+        else:
+            self._settled()
 
     # What the Runtime API tells.
 
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody waits any more for what the runtime was given to do."""
+        return self.invocation is None or self.invocation.abandoned
+
     def asked(self, writer: Writer) -> None:
-        """The runtime asks for the next event: it is free."""
-        self._next = writer
+        """The runtime asks for an event, when it may: it is free, or is given the same one again."""
+        self._waiting.append(writer)
+        if self.state is State.RUNNING and not self.given_up:
+            self._hand_out()
+        elif self.state is not State.READY:
+            self._free()
+
+    def hung_up(self, writer: Writer) -> None:
+        """The request for an event is gone. It may ask anew, and soon: an event that comes first waits."""
+        if writer in self._waiting:
+            self._waiting.remove(writer)
+            if self._exit is None:
+                self._later(_SETTLE, self._still_there)
+
+    def responding(self, writer: Writer) -> None:
+        """The response has begun to come in."""
+        self._response = writer
+        invocation = self.invocation
+        if invocation is not None and len(invocation.call.payload) > _KEPT:
+            invocation.call = replace(invocation.call, payload=b"")  # not to be held for a long stream
+
+    def answered(self) -> None:
+        """The answer was read, or refused: another event may be asked for, in what is left of the time."""
+        self.state = State.RESPONSE_SENT
+        self._response = None
+        if self._waiting:
+            self._free()
+        else:
+            self._later(max(self._deadline - time.monotonic(), _SETTLE), self._overran)
+
+    def cut_off(self, invocation: Invocation) -> None:
+        """The answer broke off in the middle. If that was the process's end, its exit will say more."""
+        if self.invocation is invocation and self.state in (State.RESPONSE, State.ERROR):
+            self._cut = True
+            self.answered()
+            if isinstance(
+                self._connections, Listening
+            ):  # the own runtime has no other connection: `_closed` sees to it
+                self._later(_SETTLE, self._truncated)
+
+    def init_failed(self, error_type: str, document: bytes) -> None:
+        """The runtime reports that the function could not be initialised; it will exit, or is killed."""
+        outcome = outcomes.function_error(error_type, document, init=True)
+        self._init_verdict = lambda request_id: outcome
+        self._later(self._host.config.cancel_grace, self.kill)
+
+    def _free(self) -> None:
+        """It is done with one event, or with its init, and asks for the next."""
+        self.state = State.READY
         self._response = None
         if not self._ready:
             self._ready = True
             self._init_duration = time.monotonic() - self._started
         self._cancel_timers()
         self._read_log()
+        if self._cut:
+            self._truncated()
         if self.invocation is not None and not self.invocation.let_go("the generator was closed"):
             self.kill()  # it has lost its way, who knows what it does next
         self.invocation = None
-        if not self._killed:
+        if not self._killed and self._exit is None:
             self._host.ready(self)
 
-    def responding(self, writer: Writer) -> None:
-        """The response has begun to come in."""
-        self._response = writer
+    def _still_there(self) -> None:
+        idle = self.state is State.READY or (self.state is State.RUNNING and not self._handed_out)
+        if idle and not self._waiting:
+            self._deserted()
 
-    def init_failed(self, error_type: str, document: bytes) -> None:
-        """The runtime reports that the function could not be initialised; it will exit."""
-        outcome = outcomes.function_error(error_type, document, init=True)
-        self._init_verdict = lambda request_id: outcome
+    def _truncated(self) -> None:
+        if self.invocation is not None:
+            document = outcomes.truncated(self.invocation.request_id)
+            self.invocation.failed(runtime_api.TRUNCATED_RESPONSE, document)
 
-    def _closed(self, sock: socket.socket) -> None:
+    def _overran(self) -> None:
+        """It has answered, and does not ask for the next event."""
+        if self.invocation is not None:
+            seconds = self.function.timeout
+            self._platform(f"{self.invocation.request_id} Task timed out after {seconds:.2f} seconds")
+        self.kill()
+
+    def _lost(self) -> None:
         """A connection has ended, and everything that came over it was read."""
-        if self._socket is not sock:
-            return  # one that was shut on purpose
-        self._socket = self._connection = None
-        self._response = self._next = None
-        self._host.stopping(self)  # no call may be given to it any more
         if self._exit is not None:
-            self._settled()
-        elif not self._killed:
-            self._later(_SETTLE, self._deserted)  # unless it was only quicker than the news of its end
+            if not self._connections.open:
+                self._settled()
+        elif isinstance(self._connections, Dialled):  # it had this one only
+            self._response = None
+            self._host.stopping(self)  # no call may be given to it any more
+            if not self._killed:
+                self._later(_SETTLE, self._deserted)  # unless it was only quicker than the news of its end
 
     def _deserted(self) -> None:
         """It has closed what it lives by, and goes on: it can neither answer nor be asked again."""
@@ -257,25 +308,44 @@ class Environment:
     # What the service wants.
 
     def deliver(self, invocation: Invocation) -> None:
-        """Hand the runtime an event. It is idle: its request for one is open."""
-        assert self._next is not None
-        self.invocation = invocation
-        self.answered = False
-        invocation.assigned(self)
+        """Have the runtime handle an event. It is idle: it has asked for one."""
         function = self.function
+        self.invocation = invocation
+        self.state = State.RUNNING
+        self._attempts += 1
+        self.attempt = f"{self.id}-{self._attempts}"
+        self._handed_out = 0
+        self._cut = False
+        self._deadline = time.monotonic() + function.timeout
+        invocation.assigned(self)
         self._platform(f"START RequestId: {invocation.request_id} Version: {function.version}")
         info = InvocationInfo(
             request_id=invocation.request_id,
             deadline_ms=int((time.time() + function.timeout) * 1000),
-            function_arn=self._host.arn(function.name),
+            function_arn=self._host.arn(function.name, invocation.call.qualifier),
             trace_id=invocation.call.trace_id,
             client_context=invocation.call.client_context,
+            tenant_id=invocation.call.tenant_id,
+            invocation_id=self.attempt,
         )
-        headers = [(b"Content-Type", b"application/json"), *info.headers()]
-        writer, self._next = self._next, None
-        writer.respond(200, headers, invocation.call.payload)
-        if len(invocation.call.payload) > _KEPT:
-            invocation.call = replace(invocation.call, payload=b"")  # not to be held for a long stream
+        self._event = [(b"Content-Type", b"application/json"), *info.headers()]
+        if self._waiting:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Answer a request for an event: AWS gives the same one until it was answered.
+
+        A client may have lost it on its connection, and asks again. One that asks and asks has lost its way,
+        and shall not have its caller wait until the timeout. The own runtime never asks twice.
+        """
+        invocation = self.invocation
+        assert invocation is not None
+        self._handed_out += 1
+        if self._handed_out > (_HAND_OUTS if isinstance(self._connections, Listening) else 1):
+            invocation.let_go("it has lost its way")
+            self.kill()
+        else:
+            self._waiting.pop(0).respond(200, self._event, invocation.call.payload)
 
     def pause(self) -> None:
         if self._response is not None and self._exit is None:
@@ -287,30 +357,20 @@ class Environment:
 
     def cancel(self) -> None:
         """Make the function let go of its invocation: shut, signal, kill; see above."""
-        self._shut()
+        response, self._response = self._response, None
+        if self.state is State.RESPONSE:
+            self.state = State.RESPONSE_SENT
         if self._exit is not None:
-            self._settled()
+            self._settle()
             return
         try:
-            self._open_connection()
+            self._connections.hang_up(response)
         except OSError:
             self.kill()  # no descriptors left for another connection
             return
-        self._later(_SIGNAL_AFTER, self._signal)
+        if isinstance(self._connections, Dialled):
+            self._later(_SIGNAL_AFTER, self._signal)
         self._later(self._host.config.cancel_grace, self.kill)
-
-    def _shut(self) -> None:
-        """Shut the connection: to the runtime its caller has left."""
-        old, connection = self._socket, self._connection
-        self._response = None
-        self._socket = self._connection = None
-        if old is not None:
-            try:
-                old.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # its process has ended
-        if connection is not None:
-            connection.abort()
 
     def kill(self) -> None:
         """End the process now."""
@@ -432,15 +492,13 @@ class Environment:
             self._process.signal(signal.SIGURG)
 
     def _init_timed_out(self) -> None:
-        self._init_verdict = partial(outcomes.init_timed_out, seconds=self._host.config.init_timeout)
+        if self._init_verdict is None:
+            self._init_verdict = partial(outcomes.init_timed_out, seconds=self._host.config.init_timeout)
         self.kill()
 
     def _settle(self) -> None:
         """The process has ended, but its connection has not: a fork of it holds it open."""
-        connection = self._connection
-        self._socket = self._connection = None
-        if connection is not None:
-            connection.abort()
+        self._connections.drop()
         self._settled()
 
     def _settled(self) -> None:
@@ -456,7 +514,7 @@ class Environment:
             crashed = partial(outcomes.crashed, exit, init=True)
             self._host.init_failed(self, self._init_verdict or crashed)
         self._close_log()
-        self._dial.close()
+        self._connections.close()
         for fd in (self._statm, self._status):
             if fd is not None:
                 os.close(fd)

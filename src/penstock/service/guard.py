@@ -2,7 +2,8 @@
 
 A page in the developer's browser can send requests to loopback, and by DNS rebinding under a name of its
 own. So the Host must be one that cannot be rebound, and whatever a browser marks as coming from a page is
-refused. Pure.
+refused. Where every request is signed the Host may be any (`ANY_HOST`): it is part of what is signed, and a
+page has no key to sign with. What comes from a page is refused there as well. Pure.
 """
 
 import ipaddress
@@ -10,11 +11,18 @@ from collections.abc import Collection
 
 from penstock.http.request import Request
 
+ANY_HOST: Collection[str] = ("*",)
+"""As `allow_hosts`: the Host says nothing about who may call."""
+
 
 def refuse(request: Request, allow_hosts: Collection[str] = ()) -> str:
     """Why this request is not to be served; empty when it is."""
     host = _hostname((request.get(b"host") or b"").decode("latin-1"))
-    if not _is_local(host) and host not in (name.lower().rstrip(".") for name in allow_hosts):
+    if (
+        allow_hosts is not ANY_HOST
+        and not _is_local(host)
+        and host not in (name.lower().rstrip(".") for name in allow_hosts)
+    ):
         return (
             f"the Host {host!r} is neither localhost nor an IP address: the Lambda API is not for web pages;"
             f" --allow-host {host or 'NAME'} lets it in"

@@ -7,8 +7,9 @@
 Rule 1: every way to end goes through `finish`, and the first one counts.
 Rule 2: no I/O here. Bytes pass through; who moves them is the source (environment.py) and the sink.
 
-Its clocks: the total one runs from the delivery of the event. The idle one runs only while we wait for the
-function, never while the reader holds us back.
+Its clocks: the total one runs from the delivery of the event until the environment is free again, as AWS
+counts work after the response as well. The idle one runs only while we wait for the function, never while the
+reader or the bandwidth holds us back.
 """
 
 import asyncio
@@ -23,8 +24,9 @@ from penstock.protocol.call import Call, Head, Outcome, Sink, Slice
 
 from . import outcomes
 from .backends import Exit
+from .functions import Function
 from .logs import Tail
-from .registry import Function
+from .pacing import Bandwidth
 
 
 class State(Enum):
@@ -73,7 +75,10 @@ class Invocation:
         request_id: str,
         sink: Sink,
         owner: Owner,
+        *,
+        aws_limits: bool = False,
     ) -> None:
+        """With `aws_limits`, a streamed response has AWS's size and bandwidth at most."""
         self.call = call
         self.function = function
         self.request_id = request_id
@@ -81,12 +86,17 @@ class Invocation:
         self.tail = Tail()
         self.too_large = False  # what the runtime answered was over the limit: it gets 413
         self.started = 0.0
+        self.slot: int | None = None  # of the environment that runs it
         self._loop = owner.loop
         self._sink = sink
         self._owner = owner
         self._source: Source | None = None
         self._paused = False
         self._streamed = False
+        self._aws_limits = aws_limits
+        self._bandwidth: Bandwidth | None = None
+        self._counted = False  # whether what passes has to be counted
+        self._held: asyncio.TimerHandle | None = None  # until when the bandwidth is used up
         self._size = 0
         self._verdict: Outcome | None = None  # decided, but the process still has to end
         self._cancelled_at = 0.0
@@ -98,8 +108,17 @@ class Invocation:
         return f"<Invocation {self.request_id} {self.function.name} {self.state.name}>"
 
     @property
+    def executed_version(self) -> str:
+        return self.function.version
+
+    @property
     def ended(self) -> bool:
         return self.state is State.ENDED
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether what the function still makes goes nowhere."""
+        return self.state in (State.CANCELLING, State.ENDED) or self._verdict is not None
 
     # What the caller does.
 
@@ -111,7 +130,7 @@ class Invocation:
     def resume(self) -> None:
         self._paused = False
         self._last_data = self._loop.time()
-        if self._source is not None:
+        if self._source is not None and self._held is None:
             self._source.resume()
 
     def cancel(self) -> None:
@@ -139,7 +158,7 @@ class Invocation:
 
     def head(self, head: Head, length: int | None) -> None:
         """The response begins; `length` is its size where the runtime said it."""
-        if self.state is not State.RUNNING:
+        if self.state is not State.RUNNING or self._verdict is not None:
             return
         self.state = State.RESPONDING
         self._streamed = head.streamed
@@ -150,29 +169,58 @@ class Invocation:
         if self._paused:
             self.pause()
         self._last_data = self._loop.time()
+        if head.streamed and self._aws_limits:
+            self._bandwidth = Bandwidth(self._last_data)
+        self._counted = not head.streamed or self._aws_limits
         self._sink.head(head)
 
     def data(self, slices: Sequence[Slice]) -> None:
         if self.state is not State.RESPONDING:
             return
-        if not self._streamed:
-            self._size += sum(map(len, slices))
-            if self._size > limits.RESPONSE_PAYLOAD:
-                self.too_large = True
-                self.finish(outcomes.too_large())
-                return
+        if self._counted and not self._count(slices):
+            return
         if self._idle_timer is not None:
             self._last_data = self._loop.time()
         self._sink.data(slices)
 
+    def _count(self, slices: Sequence[Slice]) -> bool:
+        """Count what has come; False when it was over the limit, and the invocation has ended."""
+        size = sum(map(len, slices))
+        self._size += size
+        if self._bandwidth is None:
+            if self._size > limits.RESPONSE_PAYLOAD:
+                self.too_large = True
+                self.finish(outcomes.too_large())
+        elif self._size <= limits.STREAMED_RESPONSE:
+            self._hold(self._bandwidth.spend(size, self._loop.time()))
+        else:
+            room = limits.STREAMED_RESPONSE - (self._size - size)
+            self._sink.data(_first(slices, room))
+            self.finish(outcomes.stream_too_large())
+            assert self._source is not None
+            self._source.cancel()
+        return not self.ended
+
+    def _hold(self, seconds: float) -> None:
+        """Take nothing for so long: the bandwidth is used up."""
+        if seconds and self._held is None and self._source is not None:
+            self._held = self._loop.call_later(seconds, self._let_on)
+            self._source.pause()
+
+    def _let_on(self) -> None:
+        self._held = None
+        self._last_data = self._loop.time()
+        if self._source is not None and not self._paused:
+            self._source.resume()
+
     def complete(self) -> None:
         """The response was read to its end."""
-        if self.state is State.RESPONDING:
+        if self.state is State.RESPONDING and self._verdict is None:
             self.finish(outcomes.DONE)
 
     def failed(self, error_type: str, document: bytes) -> None:
         """The runtime reported an error, instead of a response or in its trailers."""
-        if self.state in (State.RUNNING, State.RESPONDING):
+        if self.state in (State.RUNNING, State.RESPONDING) and self._verdict is None:
             self.finish(outcomes.function_error(error_type, document))
 
     def let_go(self, how: str) -> bool:
@@ -180,6 +228,7 @@ class Invocation:
 
         Whether that was to be expected: False when it has not answered.
         """
+        self._stop_clocks()
         if self.state is State.CANCELLING:
             took = (time.monotonic() - self._cancelled_at) * 1000
             self.finish(outcomes.cancelled(f"{how} after {took:.0f} ms"))
@@ -191,6 +240,7 @@ class Invocation:
 
     def exited(self, exit: Exit, how: str) -> None:
         """The process has ended, and everything it sent was read."""
+        self._stop_clocks()
         if self.state is State.CANCELLING:
             self.let_go(how)
         else:
@@ -207,7 +257,11 @@ class Invocation:
         """End it: the first call counts. The sink gets the outcome, and nothing after it."""
         if self.state is State.ENDED:
             return
-        self._stop_clocks()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        if self._held is not None:
+            self._held.cancel()
+            self._let_on()  # the environment goes on without it
         if self._source is not None:
             self._source.report(self, outcome)  # before the end: what was printed is still its own
         self.state = State.ENDED
@@ -215,6 +269,7 @@ class Invocation:
         self._sink.end(replace(outcome, log_tail=self.tail.bytes()))
 
     def _timed_out(self) -> None:
+        """The function's time is over; it may have answered, and have gone on."""
         assert self._source is not None
         self.condemn(outcomes.timed_out(self.request_id, self.function.timeout))
         self._source.kill()
@@ -225,7 +280,7 @@ class Invocation:
         assert limit is not None
         assert self._source is not None
         now = self._loop.time()
-        if self._paused:
+        if self._paused or self._held is not None:
             self._last_data = now
         left = self._last_data + limit - now
         if left > 0.001:
@@ -235,6 +290,15 @@ class Invocation:
         self._source.cancel()
 
     def _stop_clocks(self) -> None:
-        for timer in (self._total_timer, self._idle_timer):
+        for timer in (self._total_timer, self._idle_timer, self._held):
             if timer is not None:
                 timer.cancel()
+
+
+def _first(slices: Sequence[Slice], size: int) -> list[Slice]:
+    """As much of them as `size` bytes are."""
+    taken: list[Slice] = []
+    for piece in slices:
+        taken.append(piece[:size])
+        size -= len(taken[-1])
+    return [piece for piece in taken if len(piece)]

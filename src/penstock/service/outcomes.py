@@ -13,8 +13,18 @@ from penstock.protocol.runtime_api import error_document
 from .backends import Exit
 
 DONE = Outcome(Ending.DONE)
-THROTTLED = Outcome(Ending.THROTTLED, detail="every environment is busy; --max-environments raises the limit")
 STOPPED = Outcome(Ending.STOPPED, runtime_api.SANDBOX_FAILURE, detail="the service was stopped")
+
+_THROTTLED = {
+    "ConcurrentInvocationLimitExceeded": "every environment that is not reserved for a function is busy; "
+    "--max-environments raises the limit",
+    "ReservedFunctionConcurrentInvocationLimitExceeded": "the function's reserved concurrency is in use; "
+    "put_function_concurrency raises it",
+    "FunctionInvocationRateLimitExceeded": "calls come faster than AWS takes them: 1,000 new environments in "
+    "10 s, and 10 requests a second for each unit of concurrency; --limits none takes them all",
+    "ReservedFunctionInvocationRateLimitExceeded": "more than 10 requests a second for each unit of the "
+    "function's reserved concurrency; put_function_concurrency raises it, --limits none takes them all",
+}
 
 # Go's names of signals, which AWS's messages use.
 _SIGNALS = {
@@ -29,10 +39,16 @@ _SIGNALS = {
 
 
 def function_error(error_type: str, document: bytes, *, init: bool = False) -> Outcome:
-    """The runtime reported an error: before the response, in its trailers, or of its init."""
+    """The runtime reported an error: before the response, in its trailers, or of its init.
+
+    As on AWS the type it reported is for the platform, which knows few: a Python exception's name is its
+    Runtime.Unknown, in InvokeComplete's ErrorCode and in the REPORT line. The document reaches callers as it
+    is, with the name in its `errorType`; `detail` has it too.
+    """
     message = _message(document)
     said = f"{error_type}: {message}" if message else error_type
-    return Outcome(Ending.INIT_ERROR if init else Ending.FUNCTION_ERROR, error_type, document, said)
+    ending = Ending.INIT_ERROR if init else Ending.FUNCTION_ERROR
+    return Outcome(ending, runtime_api.classify(error_type), document, said)
 
 
 def crashed(exit: Exit, request_id: str, *, init: bool = False) -> Outcome:
@@ -50,6 +66,12 @@ def deserted(request_id: str, *, init: bool = False) -> Outcome:
     detail = "it closed its connection to the Runtime API (os.closerange?), and was killed"
     ending = Ending.INIT_ERROR if init else Ending.CRASHED
     return Outcome(ending, runtime_api.EXIT_ERROR, document, detail)
+
+
+def invalid_entrypoint(request_id: str, message: str) -> Outcome:
+    """What was to be executed could not be: it is missing, not executable, or for another machine."""
+    document = error_document(runtime_api.INVALID_ENTRYPOINT, f"RequestId: {request_id} Error: {message}")
+    return Outcome(Ending.INIT_ERROR, runtime_api.INVALID_ENTRYPOINT, document, message)
 
 
 def out_of_memory(request_id: str, used: int, memory_mb: int, *, init: bool = False) -> Outcome:
@@ -102,6 +124,28 @@ def too_large(size: int | None = None) -> Outcome:
     was = f"the buffered response has {size:,} bytes," if size else "the buffered response is"
     detail = f"{was} over the limit of {limit:,}: return the generator itself as the body, and it is streamed"
     return Outcome(Ending.TOO_LARGE, runtime_api.RESPONSE_TOO_LARGE, document, detail)
+
+
+def stream_too_large() -> Outcome:
+    """A streamed response over AWS's limit, under --limits aws."""
+    limit = limits.STREAMED_RESPONSE
+    message = f"Response payload size exceeded maximum allowed payload size ({limit} bytes)."
+    document = json.dumps(
+        {"errorMessage": message, "errorType": runtime_api.RESPONSE_TOO_LARGE}, separators=(",", ":")
+    ).encode()
+    detail = f"the stream is over AWS's limit of {limit:,} bytes; --limits none has no such limit"
+    return Outcome(Ending.TOO_LARGE, runtime_api.RESPONSE_TOO_LARGE, document, detail)
+
+
+def truncated(request_id: str) -> bytes:
+    """The error document of a response that broke off, with its runtime alive."""
+    message = f"RequestId: {request_id} Error: The response ended before it was complete"
+    return error_document(runtime_api.TRUNCATED_RESPONSE, message)
+
+
+def throttled(reason: str) -> Outcome:
+    """It may not run now; `reason` is AWS's, and the Reason of TooManyRequestsException."""
+    return Outcome(Ending.THROTTLED, reason, detail=_THROTTLED[reason])
 
 
 def cancelled(detail: str) -> Outcome:

@@ -1,13 +1,24 @@
 """The Runtime API, as one environment's runtime sees it: the source of every response.
 
 The runtime's POST body is the response: what comes in here goes straight to the invocation, and its
-back-pressure is this connection's. Answers and their texts: the Runtime Interface Emulator,
-rapi/rendering/render_error.go.
+back-pressure is this connection's. There may be several connections at once; they share the environment's
+state (runtime_states.py). Answers and their texts: the Runtime Interface Emulator, rapi/router.go,
+rapi/handler/ and rapi/rendering/render_error.go.
+
+| refused with | when |
+|---|---|
+| 400 InvalidRequestID | no such invocation runs here, or it was answered |
+| 400 InvalidFunctionResponseMode | a response mode other than `streaming`; the invocation fails |
+| 400 TruncatedHTTPRequest | the body ended early, or is malformed; the invocation fails |
+| 403 InvalidStateTransition | out of turn |
+| 410 InvokeTimeout | the answer is to another attempt, or to one that has ended meanwhile |
+| 413 RequestEntityTooLarge | more than a buffered response, or an error report, may be |
+
+An X-Ray cause of an error is taken and goes nowhere: there is no X-Ray here.
 """
 
 import base64
 import binascii
-import json
 from typing import TYPE_CHECKING
 
 from penstock.http.exchange import Exchange
@@ -16,84 +27,161 @@ from penstock.http.writer import Writer
 from penstock.protocol import limits, runtime_api
 from penstock.protocol.call import Head
 
+from . import outcomes, runtime_states
+from .runtime_states import Call, State
+
 if TYPE_CHECKING:
     from .environment import Environment
     from .invocation import Invocation
 
 _JSON = [(b"Content-Type", b"application/json")]
+_TEXT = [(b"Content-Type", b"text/plain; charset=utf-8")]
 _NEXT = runtime_api.NEXT_PATH.encode()
-_INIT_ERROR = runtime_api.INIT_ERROR_PATH.encode()
 _INVOCATION = runtime_api.INVOCATION_PATH.encode()
 _RESPONSE_MODE = runtime_api.RESPONSE_MODE.lower().encode()
+_INVOCATION_ID = runtime_api.INVOCATION_ID.lower().encode()
 _ERROR_TYPE = runtime_api.ERROR_TYPE.lower().encode()
 _ERROR_BODY = runtime_api.ERROR_BODY.lower().encode()
+_STREAMING = runtime_api.STREAMING.encode()
+_WITH_CAUSE = runtime_api.ERROR_WITH_CAUSE.encode()
+
+_GONE = (410, "InvokeTimeout", "Invoke timeout")
+_INVALID_ID = (400, "InvalidRequestID", "Invalid request ID")
+_INVALID_MODE = (400, "InvalidFunctionResponseMode", "Invalid function response mode")
+_TRUNCATED = (400, "TruncatedHTTPRequest", "HTTP request detected as truncated")
+_TOO_LARGE = (
+    413,
+    "RequestEntityTooLarge",
+    f"Exceeded maximum allowed payload size ({limits.RESPONSE_PAYLOAD} bytes).",
+)
+# Of a body nobody wants, so much is read before it is refused, so that the connection stays usable.
+_PATIENCE = limits.RESPONSE_PAYLOAD
 
 
 class RuntimeApi:
-    """The HTTP application on an environment's connection."""
+    """The HTTP application on an environment's connections."""
 
     def __init__(self, environment: "Environment") -> None:
         self._environment = environment
+        # By path: the method, and what it makes.
+        self._routes = {
+            _NEXT: (b"GET", self._next),
+            runtime_api.INIT_ERROR_PATH.encode(): (b"POST", self._init_error),
+            runtime_api.RESTORE_NEXT_PATH.encode(): (b"GET", self._restore_next),
+            runtime_api.RESTORE_ERROR_PATH.encode(): (b"POST", self._restore_error),
+            runtime_api.PING_PATH.encode(): (b"GET", self._ping),
+        }
 
     def __call__(self, request: Request, writer: Writer) -> Exchange:
+        path, _, _ = request.target.partition(b"?")
+        verb = b""
+        method = "POST"
+        route = self._routes.get(path)
+        if route is not None:
+            method = route[0].decode()
+        elif path.startswith(_INVOCATION):
+            request_id, _, verb = path[len(_INVOCATION) :].partition(b"/")
+        if route is None and verb not in (b"response", b"error"):
+            return Refusal(writer, 404, b"404 page not found\n")
+        if request.method != method:
+            return Refusal(writer, 405, b"", [(b"Allow", method.encode())])
+        if route is not None:
+            return route[1](request, writer)
+        return self._answer(request, writer, request_id.decode("latin-1"), verb == b"response")
+
+    def _next(self, request: Request, writer: Writer) -> Exchange:
+        return Next(self._environment, writer)
+
+    def _answer(self, request: Request, writer: Writer, request_id: str, responds: bool) -> Exchange:
         environment = self._environment
-        path = request.target
-        if request.method == "GET" and path == _NEXT:
-            return Next(environment, writer)
-        if request.method == "POST" and path.startswith(_INVOCATION):
-            request_id, _, verb = path[len(_INVOCATION) :].decode("latin-1").partition("/")
-            invocation = environment.invocation
-            if verb in ("response", "error"):
-                if invocation is None or invocation.request_id != request_id or environment.answered:
-                    return Refusal(writer, 400, "InvalidRequestID", "Invalid request ID")
-                environment.answered = True
-                if verb == "response":
-                    return response(environment, invocation, request, writer)
-                return Error(environment, writer, _error_type(request), invocation)
-        if request.method == "POST" and path == _INIT_ERROR:
-            if environment.initialised:
-                message = "State transition from Ready to InitError failed for runtime. Error: not allowed"
-                return Refusal(writer, 403, "InvalidStateTransition", message)
-            return Error(environment, writer, _error_type(request))
-        return Refusal(
-            writer, 404, "NotFound", f"no such resource: {request.method} {path.decode('latin-1')}"
-        )
+        invocation = environment.invocation
+        state = environment.state
+        attempt = request.get(_INVOCATION_ID)
+        if attempt and (
+            attempt.decode("latin-1") != environment.attempt
+            or (state is State.RUNNING and environment.given_up)
+        ):
+            return _refusal(writer, _GONE)
+        after = runtime_states.after(state, Call.RESPONSE if responds else Call.ERROR)
+        if after is None or invocation is None or invocation.request_id != request_id:
+            return _refusal(writer, _INVALID_ID)
+        environment.state = after
+        if responds:
+            return self._response(invocation, request, writer)
+        return Error(environment, writer, request, invocation)
 
+    def _response(self, invocation: "Invocation", request: Request, writer: Writer) -> Exchange:
+        """The exchange that takes in a response; detection is here, by the response's own headers."""
+        environment = self._environment
+        mode = request.get(_RESPONSE_MODE)
+        if mode and mode != _STREAMING:
+            said = mode.decode("latin-1")
+            message = f"{runtime_api.RESPONSE_MODE} must be {runtime_api.STREAMING}, not {said}"
+            document = runtime_api.error_document(runtime_api.INVALID_RESPONSE_MODE, message)
+            invocation.failed(runtime_api.INVALID_RESPONSE_MODE, document)
+            environment.answered()
+            return _refusal(writer, _INVALID_MODE)
+        content_type = (request.get(b"content-type") or b"application/octet-stream").decode("latin-1")
+        head = Head(content_type, streamed=bool(mode))
+        if head.has_prelude:
+            head = Head(content_type, streamed=True)
+        environment.responding(writer)
+        invocation.head(head, request.content_length)
+        if head.streamed or request.content_length is not None:
+            return Response(environment, invocation, writer)
+        return Unbounded(environment, invocation, writer)
 
-def response(
-    environment: "Environment", invocation: "Invocation", request: Request, writer: Writer
-) -> Exchange:
-    """The exchange that takes in a response; detection is here, by the response's own headers."""
-    mode = request.get(_RESPONSE_MODE)
-    if mode is not None and mode.lower() != runtime_api.STREAMING.encode():
-        message = f"{runtime_api.RESPONSE_MODE} must be {runtime_api.STREAMING}, not {mode.decode('latin-1')}"
-        document = runtime_api.error_document(runtime_api.INVALID_RESPONSE_MODE, message)
-        invocation.failed(runtime_api.INVALID_RESPONSE_MODE, document)
-        return Refusal(writer, 400, "InvalidFunctionResponseMode", message)
-    content_type = (request.get(b"content-type") or b"application/octet-stream").decode("latin-1")
-    head = Head(content_type, streamed=mode is not None)
-    if head.has_prelude:
-        head = Head(content_type, streamed=True)
-    environment.responding(writer)
-    invocation.head(head, request.content_length)
-    return Response(invocation, writer)
+    def _init_error(self, request: Request, writer: Writer) -> Exchange:
+        return self._failure(request, writer, Call.INIT_ERROR)
+
+    def _restore_error(self, request: Request, writer: Writer) -> Exchange:
+        return self._failure(request, writer, Call.RESTORE_ERROR)
+
+    def _failure(self, request: Request, writer: Writer, call: Call) -> Exchange:
+        after = runtime_states.after(self._environment.state, call)
+        if after is None:
+            return _out_of_turn(writer, self._environment.state, call)
+        self._environment.state = after
+        return Error(self._environment, writer, request)
+
+    def _restore_next(self, request: Request, writer: Writer) -> Exchange:
+        after = runtime_states.after(self._environment.state, Call.RESTORE_NEXT)
+        if after is None:
+            return _out_of_turn(writer, self._environment.state, Call.RESTORE_NEXT)
+        self._environment.state = after
+        return Refusal(writer, 200, b"", _JSON)
+
+    def _ping(self, request: Request, writer: Writer) -> Exchange:
+        return Refusal(writer, 200, b"pong", _TEXT)
 
 
 class Next(Exchange):
     """The runtime waits for an event."""
+
+    __slots__ = ("_environment", "_writer")
 
     def __init__(self, environment: "Environment", writer: Writer) -> None:
         self._environment = environment
         self._writer = writer
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        self._environment.asked(self._writer)
+        state = self._environment.state
+        if runtime_states.after(state, Call.NEXT) is None:
+            _respond(self._writer, 403, "InvalidStateTransition", runtime_states.objection(state, Call.NEXT))
+        else:
+            self._environment.asked(self._writer)
+
+    def lost(self) -> None:
+        self._environment.hung_up(self._writer)
 
 
 class Response(Exchange):
     """A response, buffered or streamed, on its way through."""
 
-    def __init__(self, invocation: "Invocation", writer: Writer) -> None:
+    __slots__ = ("_environment", "_invocation", "_writer")
+
+    def __init__(self, environment: "Environment", invocation: "Invocation", writer: Writer) -> None:
+        self._environment = environment
         self._invocation = invocation
         self._writer = writer
 
@@ -102,70 +190,124 @@ class Response(Exchange):
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         invocation = self._invocation
-        fields = dict(trailers) if trailers else {}
-        if error_type := fields.get(_ERROR_TYPE, b"").decode("latin-1"):
-            invocation.failed(error_type, _decoded(fields.get(_ERROR_BODY, b"")))
+        if trailers:
+            fields = dict(trailers)
+            if error_type := fields.get(_ERROR_TYPE, b"").decode("latin-1"):
+                invocation.failed(error_type, _decoded(fields.get(_ERROR_BODY, b"")))
         invocation.complete()
+        self._environment.answered()
         if invocation.too_large:
-            message = f"Exceeded maximum allowed payload size ({limits.RESPONSE_PAYLOAD} bytes)."
-            _refuse(self._writer, 413, "RequestEntityTooLarge", message)
+            _respond(self._writer, *_TOO_LARGE)
         else:
             self._writer.respond(202, _JSON, runtime_api.ACCEPTED)
 
+    def request_cut(self) -> None:
+        self._environment.cut_off(self._invocation)
+        _respond(self._writer, *_TRUNCATED)
+
     def lost(self) -> None:
-        # The process has ended, or will be: its exit tells what happened.
-        pass
+        self._environment.cut_off(self._invocation)
+
+
+class Unbounded(Response):
+    """A buffered response whose length is not known: when it is too large, its end is not waited for."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, environment: "Environment", invocation: "Invocation", writer: Writer) -> None:
+        super().__init__(environment, invocation, writer)
+        self._left = limits.RESPONSE_PAYLOAD + _PATIENCE
+
+    def request_data(self, slices: list[memoryview]) -> None:
+        self._invocation.data(slices)
+        self._left -= sum(map(len, slices))
+        if self._left < 0:
+            self._environment.answered()
+            _respond(self._writer, *_TOO_LARGE)
 
 
 class Error(Exchange):
-    """An error report, of an invocation or, without one, of the init."""
+    """An error report: of an invocation or, without one, of the init or the restore."""
+
+    __slots__ = ("_document", "_environment", "_error_type", "_invocation", "_with_cause", "_writer")
 
     def __init__(
         self,
         environment: "Environment",
         writer: Writer,
-        error_type: str,
+        request: Request,
         invocation: "Invocation | None" = None,
     ) -> None:
+        reported = request.get(_ERROR_TYPE)
         self._environment = environment
         self._writer = writer
-        self._error_type = error_type
+        self._error_type = reported.decode("latin-1") if reported else runtime_api.UNKNOWN_ERROR
+        self._with_cause = request.get(b"content-type") == _WITH_CAUSE
         self._invocation = invocation
         self._document = bytearray()
 
     def request_data(self, slices: list[memoryview]) -> None:
         for piece in slices:
-            if len(self._document) < limits.RESPONSE_PAYLOAD:
-                self._document += piece
+            self._document += piece
+        if len(self._document) > limits.RESPONSE_PAYLOAD:
+            self._failed(runtime_api.RESPONSE_TOO_LARGE, outcomes.too_large().error_body)
+            _respond(self._writer, *_TOO_LARGE)
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         document = bytes(self._document)
-        if self._invocation is not None:
-            self._invocation.failed(self._error_type, document)
-        else:
-            self._environment.init_failed(self._error_type, document)
+        if self._with_cause:
+            document = runtime_api.without_cause(document)
+        self._failed(self._error_type, document)
         self._writer.respond(202, _JSON, runtime_api.ACCEPTED)
+
+    def request_cut(self) -> None:
+        self.lost()
+        _respond(self._writer, *_TRUNCATED)
+
+    def lost(self) -> None:
+        if self._invocation is not None:
+            self._environment.cut_off(self._invocation)
+
+    def _failed(self, error_type: str, document: bytes) -> None:
+        if self._invocation is not None:
+            self._invocation.failed(error_type, document)
+            self._environment.answered()
+        else:
+            self._environment.init_failed(error_type, document)
 
 
 class Refusal(Exchange):
-    """Answers once the request was read, so that the connection stays usable."""
+    """An answer that has nothing to do with the request's body: given when that was read, or much of it."""
 
-    def __init__(self, writer: Writer, status: int, error_type: str, message: str) -> None:
-        self._answer = (writer, status, error_type, message)
+    __slots__ = ("_answer", "_left", "_writer")
+
+    def __init__(
+        self, writer: Writer, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None
+    ) -> None:
+        self._writer = writer
+        self._answer = (status, headers or _TEXT, body)
+        self._left = _PATIENCE
+
+    def request_data(self, slices: list[memoryview]) -> None:
+        self._left -= sum(map(len, slices))
+        if self._left < 0:
+            self._writer.respond(*self._answer)
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        _refuse(*self._answer)
+        self._writer.respond(*self._answer)
 
 
-def _refuse(writer: Writer, status: int, error_type: str, message: str) -> None:
-    body = json.dumps({"errorMessage": message, "errorType": error_type}).encode()
-    writer.respond(status, _JSON, body)
+def _refusal(writer: Writer, refused: tuple[int, str, str]) -> Refusal:
+    status, error_type, message = refused
+    return Refusal(writer, status, runtime_api.refusal(error_type, message), _JSON)
 
 
-def _error_type(request: Request) -> str:
-    """The type the runtime reported; what is missing is AWS's Runtime.Unknown."""
-    reported = request.get(_ERROR_TYPE)
-    return reported.decode("latin-1") if reported else "Runtime.Unknown"
+def _out_of_turn(writer: Writer, state: State, call: Call) -> Refusal:
+    return _refusal(writer, (403, "InvalidStateTransition", runtime_states.objection(state, call)))
+
+
+def _respond(writer: Writer, status: int, error_type: str, message: str) -> None:
+    writer.respond(status, _JSON, runtime_api.refusal(error_type, message))
 
 
 def _decoded(body: bytes) -> bytes:

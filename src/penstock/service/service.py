@@ -14,29 +14,32 @@ from . import outcomes
 from .backends import Backend
 from .config import Config
 from .environment import Environment, InitVerdict
+from .functions import Functions
 from .invocation import Invocation
 from .logs import LogSink
+from .pacing import Scaling
 from .pool import Assign, Pool, Reject, Start, Stop
-from .registry import Registry
 
 _LOOK = 0.1  # seconds between two looks at the environments' memory
 _LOOK_CLOSELY = 0.02  # when one is near its limit
 
 
 class Service:
-    """Runs the functions of a registry. An `Invoker`.
+    """Runs functions. An `Invoker`.
 
     Use: `await start()`, then `invoke` as often as wanted, then `await stop(drain)`.
     """
 
-    def __init__(self, registry: Registry, config: Config, log: LogSink, backend: Backend) -> None:
+    def __init__(self, functions: Functions, config: Config, log: LogSink, backend: Backend) -> None:
         self.config = config
-        self.registry = registry
-        self.region = registry.region
+        self.functions = functions
+        self.region = functions.region
         self.log = log
         self.backend = backend
         starts = 4 * (os.cpu_count() or 1)
-        self._pool = Pool(config.max_environments, starts, config.idle_expiry)
+        self._aws_limits = config.limits == "aws"
+        scaling = Scaling() if self._aws_limits else None
+        self._pool = Pool(config.max_environments, starts, config.idle_expiry, scaling)
         self._environments: dict[int, Environment] = {}
         self._invocations: set[Invocation] = set()
         self._expiry: asyncio.TimerHandle | None = None
@@ -56,7 +59,9 @@ class Service:
     async def start(self) -> None:
         """Have an interpreter ready for each function. Raises SpawnerError, in words for a person."""
         self.loop = asyncio.get_running_loop()
-        for python in {function.python for function in self.registry}:
+        for function in self.functions:
+            self._pool.reserve(function.name, self.functions.reserved(function.name))
+        for python in {function.python for function in self.functions}:
             await self.backend.start(python)
 
     async def stop(self, drain: float) -> None:
@@ -78,22 +83,40 @@ class Service:
 
     def invoke(self, call: Call, sink: Sink) -> Invocation:
         """Start a call; its response goes to `sink`. Raises FunctionNotFound."""
-        function = self.registry.get(call.function)
-        invocation = Invocation(call, function, str(uuid.uuid4()), sink, self)
+        function = self.functions.resolve(call.function, call.qualifier)
+        invocation = Invocation(
+            call, function, call.request_id or str(uuid.uuid4()), sink, self, aws_limits=self._aws_limits
+        )
         self._invocations.add(invocation)
         if self._stopping:
             invocation.finish(outcomes.STOPPED)
         else:
-            self._pool.submit(function.name, invocation)
+            # Environments are never shared between tenants.
+            key = f"{function.key}#{call.tenant_id}" if function.tenants else function.key
+            self._pool.submit(function.name, key, invocation, self.loop.time(), background=call.background)
             self._step()
         return invocation
+
+    def changed(self, name: str) -> None:
+        """A function was changed or removed: environments of what it was are not used any more.
+
+        Calls that were accepted for them still run on them.
+        """
+        kept = self.functions.keys(name)
+        # Of what is kept, the environments of every tenant.
+        keep = {key for key in self._pool.keys(name) if key.partition("#")[0] in kept}
+        self._pool.reserve(name, self.functions.reserved(name))
+        self._pool.retire(name, keep)
+        self._step()
 
     # What invocations tell.
 
     def withdraw(self, invocation: Invocation) -> None:
-        self._pool.withdraw(invocation.function.name, invocation)
+        self._pool.withdraw(invocation)
 
     def over(self, invocation: Invocation) -> None:
+        if invocation.slot is not None:
+            self._pool.done(invocation.slot, self.loop.time())
         self._invocations.discard(invocation)
         if not self._invocations:
             self._idle.set()
@@ -114,13 +137,13 @@ class Service:
 
     def init_failed(self, environment: Environment, verdict: InitVerdict) -> None:
         """An environment did not come up: the call that waits longest is told why."""
-        waiting = self._pool.first_waiting(environment.function.name)
+        waiting = self._pool.first_waiting(environment.number)
         if isinstance(waiting, Invocation):
             waiting.tail = environment.init_tail
             waiting.finish(verdict(waiting.request_id))
 
-    def arn(self, function: str) -> str:
-        return self.registry.arn(function)
+    def arn(self, function: str, qualifier: str = "") -> str:
+        return self.functions.arn(function, qualifier)
 
     # What is to be done.
 
@@ -131,16 +154,18 @@ class Service:
             match action:
                 case Assign(number, invocation):
                     assert isinstance(invocation, Invocation)
+                    invocation.slot = number
                     self._environments[number].deliver(invocation)
-                case Start(number, name):
-                    environment = Environment(number, self.registry.get(name), self)
+                case Start(number, _, invocation):
+                    assert isinstance(invocation, Invocation)
+                    environment = Environment(number, invocation.function, self)
                     self._environments[number] = environment
                     self._start(environment)
                 case Stop(number):
                     self._environments[number].kill()
-                case Reject(invocation):
+                case Reject(invocation, reason):
                     assert isinstance(invocation, Invocation)
-                    invocation.finish(outcomes.THROTTLED)
+                    invocation.finish(outcomes.throttled(reason.value))
         if self._expiry is None and (due := self._pool.next_expiry()) is not None:
             self._expiry = self.loop.call_at(due, self._expire)
 

@@ -27,6 +27,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from . import disk
+
 T = TypeVar("T")
 Item = TypeVar("Item")
 
@@ -399,7 +401,7 @@ def backup(database: Path, to: Path) -> None:
         finally:
             source.close()
         os.replace(partial, to)
-        _sync_folder(to.parent)
+        disk.sync(to.parent)
     except (OSError, sqlite3.Error) as error:
         partial.unlink(missing_ok=True)
         reason = error.strerror if isinstance(error, OSError) else _explain(error, database)
@@ -500,12 +502,3 @@ def _explain(error: sqlite3.Error, path: Path) -> str:
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM | sqlite3.SQLITE_CANTOPEN:
             return f"the database {path} cannot be opened for writing ({error})"
     return f"the database {path} failed: {error}"
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have a rename in `folder` survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

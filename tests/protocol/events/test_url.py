@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -174,3 +175,11 @@ def test_the_content_type_decides_what_is_text(content_type: str, is_text: bool)
 def test_text_that_is_not_utf8_is_base64() -> None:
     event = url.event(request(headers=[("Content-Type", "text/plain")], body=b"\xff", method="POST"))
     assert (event["body"], event["isBase64Encoded"]) == ("/w==", True)
+
+
+def test_whoever_signed_is_named() -> None:
+    assert "authorizer" not in url.event(request())["requestContext"]
+    context = url.event(replace(request(), access_key="AKID"))["requestContext"]
+    assert context["accountId"] == "000000000000"
+    assert context["authorizer"]["iam"]["accessKey"] == "AKID"
+    assert context["authorizer"]["iam"]["userArn"] == "arn:aws:iam::000000000000:user/AKID"

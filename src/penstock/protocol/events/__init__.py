@@ -46,6 +46,7 @@ class HttpRequest:
     scheme: str = "http"  # what the client used, for X-Forwarded-Proto
     port: int = 80  # what the client connected to, for X-Forwarded-Port
     trace_id: str = ""  # X-Amzn-Trace-Id; without one, the client's own is passed on
+    access_key: str = ""  # of a Function URL with AWS_IAM: whose signature was verified
 
 
 def payload(event: dict[str, Any]) -> bytes:

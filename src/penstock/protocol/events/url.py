@@ -55,7 +55,7 @@ def event(request: HttpRequest, flavour: Literal["url", "http"] = "url") -> dict
         "headers": headers,
         "requestContext": {
             # Whoever calls a Function URL without IAM is nobody's account.
-            "accountId": "anonymous" if flavour == "url" else request.account_id,
+            "accountId": "anonymous" if flavour == "url" and not request.access_key else request.account_id,
             "apiId": prefix,
             "domainName": domain,
             "domainPrefix": prefix,
@@ -74,6 +74,8 @@ def event(request: HttpRequest, flavour: Literal["url", "http"] = "url") -> dict
         },
         "isBase64Encoded": False,
     }
+    if request.access_key:
+        made["requestContext"]["authorizer"] = {"iam": _iam(request.access_key, request.account_id)}
     if cookie:
         made["cookies"] = [part for piece in cookie.split(";") if (part := piece.strip())]
         if flavour == "url":
@@ -85,3 +87,16 @@ def event(request: HttpRequest, flavour: Literal["url", "http"] = "url") -> dict
         is_text = kind.startswith("text/") or kind in _TEXT_TYPES
         made["body"], made["isBase64Encoded"] = body_text(request.body, is_text)
     return made
+
+
+def _iam(access_key: str, account_id: str) -> dict[str, Any]:
+    """Who signed. There are keys here but no users: a key's id is its user's name and id as well."""
+    return {
+        "accessKey": access_key,
+        "accountId": account_id,
+        "callerId": access_key,
+        "cognitoIdentity": None,
+        "principalOrgId": None,
+        "userArn": f"arn:aws:iam::{account_id}:user/{access_key}",
+        "userId": access_key,
+    }

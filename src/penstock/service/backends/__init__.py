@@ -18,6 +18,7 @@ class Spec:
     root: str  # its working folder
     environment: Mapping[str, str]
     data_limit: int  # bytes: the coarse stop beyond MemorySize
+    command: tuple[str, ...] = ()  # what is executed; (): Penstock's own runtime
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Exit:
 
     status: int  # the exit code, or minus the signal's number
     max_rss: int  # bytes
+    unstarted: str = ""  # why its command could not be executed, in AWS's words
 
 
 class Process(Protocol):
@@ -59,8 +61,11 @@ class Backend(Protocol):
     async def start(self, python: str) -> None:
         """Be ready to start environments on an interpreter. Raises SpawnerError."""
 
-    def spawn(self, spec: Spec, dial: int, log: int, listener: Listener) -> None:
-        """Start one. `dial` and `log` are descriptors it gets; they may be closed on return."""
+    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
+        """Start one. `dial` and `log` are descriptors it gets; they may be closed on return.
+
+        `dial` is where Penstock's own runtime finds its connections; None with a command.
+        """
 
     async def stop(self) -> None:
         """End every process that was started, and wait for it."""

@@ -80,7 +80,7 @@ class ProcessBackend:
         if python not in self._spawners:
             await self._start(self._make(python))
 
-    def spawn(self, spec: Spec, dial: int, log: int, listener: Listener) -> None:
+    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
         spawner = self._spawners.get(spec.python) or self._start_soon(spec.python)
         spawner.spawn(spec, dial, log, listener)
 
@@ -155,7 +155,7 @@ class _Spawner:
             self._unsent.appendleft((json.dumps({"sweep": list(sweep)}).encode(), []))
         self._send()
 
-    def spawn(self, spec: Spec, dial: int, log: int, listener: Listener) -> None:
+    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
         mark = self._marks[spec.id] = 1 + int.from_bytes(os.urandom(6), "big")
         order = {
             "spawn": spec.id,
@@ -163,9 +163,11 @@ class _Spawner:
             "environment": dict(spec.environment),
             "root": spec.root,
             "data_limit": spec.data_limit,
+            "command": spec.command,
         }
         self._listeners[spec.id] = listener
-        self._unsent.append((json.dumps(order).encode(), [os.dup(dial), os.dup(log)]))
+        given = [log] if dial is None else [log, dial]
+        self._unsent.append((json.dumps(order).encode(), [os.dup(fd) for fd in given]))
         self._send()
 
     async def stop(self) -> None:
@@ -249,7 +251,8 @@ class _Spawner:
             self._processes[message["spawned"]] = process
             self._listeners[message["spawned"]].spawned(process)
         elif "exited" in message:
-            self._exited(message["exited"], Exit(message["status"], message["max_rss"]))
+            exit = Exit(message["status"], message["max_rss"], message["unstarted"])
+            self._exited(message["exited"], exit)
         elif "failed" in message:
             self._failed(message["failed"], message["message"])
 

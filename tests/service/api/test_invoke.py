@@ -14,6 +14,7 @@ import pytest
 from botocore.config import Config as BotoConfig
 from botocore.exceptions import ClientError
 
+from api_kit import Counter
 from gateway_kit import FakeInvocation, FakeInvoker
 from http_kit import Clock, Wire
 from penstock.http import Config, Connection, Server
@@ -22,9 +23,11 @@ from penstock.protocol import limits
 from penstock.protocol.call import Call, Outcome, Sink
 from penstock.protocol.record import RequestRecord
 from penstock.service import outcomes
-from penstock.service.lambda_api import LambdaApi
-from penstock.service.registry import Function, Registry
+from penstock.service.api.app import LambdaApi
+from penstock.service.functions import Function
+from penstock.service.store import StoreError
 from platform_process import wait_until
+from service_kit import FixedFunctions
 
 HTTP = "application/vnd.awslambda.http-integration-response"
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:app"
@@ -80,8 +83,8 @@ class Api:
         )
 
     async def _serve(self, started: threading.Event) -> None:
-        registry = Registry([Function("app", "app.handler", "/", "python")], "us-east-1")
-        application = LambdaApi(self.invoker, registry, self.records.append, ["my.box"])
+        functions = FixedFunctions([Function("app", "app.handler", "/", "python")])
+        application = LambdaApi(self.invoker, functions, self.records.append, allow_hosts=["my.box"])
         server = await Server.start(application, config=Config(on_error=self.errors.append))
         self.port = server.port
         started.set()
@@ -224,7 +227,8 @@ def test_an_error_before_the_head_as_well(api: Api) -> None:
     answer, events = api.stream()
     assert answer["StatusCode"] == 200
     assert [list(event) for event in events] == [["InvokeComplete"]]
-    assert events[0]["InvokeComplete"]["ErrorCode"] == "ValueError"
+    assert events[0]["InvokeComplete"]["ErrorCode"] == "Runtime.Unknown"
+    assert "ValueError" in events[0]["InvokeComplete"]["ErrorDetails"]
 
 
 def test_the_log_is_in_the_last_event(api: Api) -> None:
@@ -306,21 +310,27 @@ def test_every_way_to_name_a_function(api: Api, name: str) -> None:
 
 def test_a_qualifier(api: Api) -> None:
     assert api.invoke(Qualifier="$LATEST")["StatusCode"] == 200
-    refused(api, "InvalidParameterValueException", 400, Qualifier="live")
+    answer = refused(api, "ResourceNotFoundException", 404, Qualifier="live")
+    assert answer["Error"]["Message"] == f"Function not found: {ARN}:live"
     answer = refused(api, "InvalidParameterValueException", 400, FunctionName="app:one", Qualifier="two")
     assert "does not match the specified qualifier" in answer["Error"]["Message"]
     assert answer["Type"] == "User"
 
 
 def test_a_malformed_name(api: Api) -> None:
-    for name in ("a%20b", "%2e%2e", "", "a/b", "%"):
+    for name in ("a%20b", "a%2Fb", "%"):
         status, headers, body = api.raw(f"/2015-03-31/functions/{name}/invocations")
         assert (status, headers["x-amzn-ErrorType"]) == (400, "ValidationException")
         assert body.keys() == {"message"}
 
 
+@pytest.mark.parametrize("name", ["", "a/b", "%2e%2e", "../x"])
+def test_a_name_that_is_a_path_is_nobody(api: Api, name: str) -> None:
+    assert api.raw(f"/2015-03-31/functions/{name}/invocations")[0] == 404
+
+
 def test_throttling(api: Api) -> None:
-    api.invoker.at_once = outcomes.THROTTLED
+    api.invoker.at_once = outcomes.throttled("ConcurrentInvocationLimitExceeded")
     answer = refused(api, "TooManyRequestsException", 429)
     assert answer["Error"]["Message"] == "Rate Exceeded."
     assert answer["Reason"] == "ConcurrentInvocationLimitExceeded"
@@ -329,7 +339,9 @@ def test_throttling(api: Api) -> None:
 
 
 def test_throttling_after_a_wait(api: Api) -> None:
-    api.invoker.script = lambda invocation: invocation.end(outcomes.THROTTLED)
+    api.invoker.script = lambda invocation: invocation.end(
+        outcomes.throttled("ConcurrentInvocationLimitExceeded")
+    )
     refused(api, "TooManyRequestsException", 429)
 
 
@@ -371,12 +383,119 @@ def test_a_dry_run_calls_nothing(api: Api) -> None:
     assert not api.invoker.invocations
 
 
-def test_what_comes_later_says_so(api: Api) -> None:
-    with pytest.raises(ClientError, match="comes with a later release"):
+def test_what_is_not_built_says_so(api: Api) -> None:
+    with pytest.raises(ClientError, match="has no queue here"):
         api.invoke(InvocationType="Event")
-    with pytest.raises(ClientError, match="it has Invoke and InvokeWithResponseStream") as raised:
-        api.client.list_functions()
+    with pytest.raises(ClientError, match="ListLayers is not built into Penstock") as raised:
+        api.client.list_layers()
     assert raised.value.response["Error"]["Code"] == "NotImplementedException"
+
+
+# Event invocations.
+
+
+class Queue:
+    """Keeps events, once it is let."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.calls: list[Call] = []
+        self.gate = asyncio.Event()
+        self.error = error
+
+    async def __call__(self, call: Call) -> None:
+        await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        self.calls.append(call)
+
+
+def event(queue: Queue, *, leaves: bool = False) -> Counter:
+    """An Event invocation that is answered, and not before it is kept."""
+    counter = Counter(enqueue=queue)
+
+    async def test() -> None:
+        context = base64.b64encode(b'{"custom": {"a": 1}}').decode()
+        path = PATH + "?Qualifier=$LATEST"
+        counter.send("POST", path, b"[1]", X_Amz_Invocation_Type="Event", X_Amz_Client_Context=context)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not counter.wire.sent
+        assert not counter.records
+        if leaves:
+            counter.leave()
+        queue.gate.set()
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    asyncio.run(test())
+    assert not counter.errors
+    assert not counter.invoker.invocations
+    return counter
+
+
+def test_an_event_is_answered_once_it_is_kept() -> None:
+    queue = Queue()
+    counter = event(queue)
+    (call,) = queue.calls
+    assert (call.function, call.payload, call.client_context) == ("app", b"[1]", '{"custom":{"a":1}}')
+    assert call.qualifier in ("", "$LATEST")
+    assert counter.wire.sent.startswith(b"HTTP/1.1 202 ")
+    assert counter.wire.sent.endswith(b"\r\n\r\n")
+    assert counter.headers["x-amzn-RequestId"] == call.request_id == counter.record.request_id
+    assert "X-Amz-Executed-Version" not in counter.headers
+    assert (counter.record.status, counter.record.ending, counter.record.ok) == (202, "queued", True)
+
+
+def test_an_event_whose_client_has_left_is_kept_all_the_same() -> None:
+    queue = Queue()
+    assert event(queue, leaves=True).record.status == 202
+    assert len(queue.calls) == 1
+
+
+def test_an_event_that_cannot_be_kept_is_an_error_of_the_service() -> None:
+    counter = event(Queue(StoreError("the disk is full")))
+    assert (counter.status, counter.document["Message"]) == (500, "the disk is full")
+    assert (counter.record.status, counter.record.ok) == (500, False)
+
+
+def test_an_event_has_a_limit_of_its_own() -> None:
+    counter = Counter(enqueue=Queue())
+    counter.send("POST", PATH, b" " * (limits.EVENT_PAYLOAD + 1), X_Amz_Invocation_Type="Event")
+    assert (counter.status, counter.document["Message"]) == (
+        413,
+        "1048577 byte payload is too large for the Event invocation type (limit 1048576 bytes)",
+    )
+
+
+@pytest.mark.parametrize("body", [b"{", b"\xff", b"nope"])
+def test_an_event_must_be_json(body: bytes) -> None:
+    counter = Counter(enqueue=Queue())
+    counter.send("POST", PATH, body, X_Amz_Invocation_Type="Event")
+    assert (counter.status, counter.headers["x-amzn-ErrorType"]) == (400, "InvalidRequestContentException")
+
+
+# Tenants.
+
+
+@pytest.mark.parametrize(
+    ("tenants", "tenant", "said"),
+    [
+        (True, None, "Add a valid tenant ID in your request"),
+        (False, "blue", "Remove the tenant ID from your request"),
+        (True, "blue!", "failed to satisfy constraint"),
+    ],
+)
+def test_a_tenant_is_named_where_tenants_are_told_apart(tenants: bool, tenant: str | None, said: str) -> None:
+    counter = Counter(Function("app", "app.handler", "/", "python", tenants=tenants))
+    counter.send("POST", PATH, b"{}", **({"X_Amz_Tenant_Id": tenant} if tenant else {}))
+    assert (counter.status, said in counter.record.detail) == (400, True)
+
+
+def test_a_tenant_is_passed_on() -> None:
+    counter = Counter(Function("app", "app.handler", "/", "python", tenants=True))
+    counter.send("POST", PATH, b"{}", X_Amz_Tenant_Id="blue")
+    (invocation,) = counter.invoker.invocations
+    assert invocation.call.tenant_id == "blue"
 
 
 @pytest.mark.parametrize(
@@ -470,8 +589,8 @@ class Wired:
     def __init__(self) -> None:
         self.invoker = FakeInvoker()
         self.records: list[RequestRecord] = []
-        registry = Registry([Function("app", "app.handler", "/", "python")], "us-east-1")
-        application = LambdaApi(self.invoker, registry, self.records.append)
+        functions = FixedFunctions([Function("app", "app.handler", "/", "python")])
+        application = LambdaApi(self.invoker, functions, self.records.append)
         self.wire = Wire()
         self.connection = Connection(application, Config(), Timers(Clock(), 1.0))  # type: ignore[arg-type]
         self.connection.connection_made(self.wire)
@@ -545,8 +664,8 @@ UNKNOWN = PATH.replace("app", "nope")
     ("path", "lines", "method", "body", "logged", "status", "said"),
     [
         (PATH, ["Host: evil"], "POST", b"", ("POST", PATH, ""), 403, "the Host 'evil' is neither"),
-        ("/a?b", [], "GET", b"", ("GET", "/a?b", ""), 501, "GET /a is no operation Penstock has"),
-        (PATH, [], "GET", b"", ("Invoke", "", ""), 405, "invocations are made with POST, not GET"),
+        ("/a?b", [], "GET", b"", ("GET", "/a?b", ""), 404, "GET /a is no operation of the Lambda API"),
+        (PATH, [], "GET", b"", ("GET", PATH, ""), 405, "is called with POST, not GET"),
         (MALFORMED, [], "POST", b"", ("Invoke", "", ""), 400, "failed to satisfy constraint"),
         (UNKNOWN, [], "POST", b"", ("Invoke", "", ""), 404, "Function not found: "),
         (

@@ -1,0 +1,399 @@
+"""Functions: created, read, listed, changed, deleted.
+
+Changes of one function wait for each other, where AWS would answer 409 to the later one.
+
+Source: https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html and its neighbours.
+"""
+
+import asyncio
+import base64
+import copy
+import hashlib
+import hmac
+import re
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from penstock.protocol.call import FunctionNotFound
+from penstock.service import names, runtimes
+from penstock.service.catalog import Catalog, Entry, FunctionExists, Version
+from penstock.service.code import Code, InvalidZip, TooLarge
+from penstock.service.functions import LATEST, Function
+
+from . import configuration, describe
+from .errors import ApiError, invalid_parameter, not_found
+from .naming import LONGEST_PAGE, named, page
+from .request import ApiRequest, Document, Handler, Reply
+from .shapes import INPUTS, QUERY
+from .tags import check_tags
+from .validation import read
+
+FOLDERS = "hot-reload"  # the S3Bucket that means folders of this machine
+
+_CODE_PATH = "/_penstock/code/"
+_SECRET = secrets.token_bytes(32)  # of this process: what it gave out ends with it
+_LARGE = 1 << 18  # bytes of a request
+_VALID = 600  # seconds that the address of a function's code holds, as on AWS
+
+_PERMITTED = (
+    "This operation is permitted on Lambda functions only. Aliases and versions do not support this"
+    " operation. Please specify either a function name or an unqualified function ARN."
+)
+_NO_SOURCE = "Please provide a source for function code."
+_TWO_SOURCES = "Please do not provide other FunctionCode parameters when providing a ZipFile."
+_NO_IMAGE = "Please don't provide ImageUri when {} a function with packageType Zip."
+_SOURCES = (
+    f"Penstock has no S3 to read from: send the zip itself as ZipFile, or name a folder of its machine, with"
+    f" S3Bucket {FOLDERS} and the absolute path as S3Key"
+)
+
+
+Item = TypeVar("Item")
+
+
+class FunctionOperations:
+    """The operations on functions. `catalog` has what they work on."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def handlers(self) -> dict[str, Handler]:
+        return {
+            "CreateFunction": self.create_function,
+            "DeleteFunction": self.delete_function,
+            "GetFunction": self.get_function,
+            "GetFunctionConfiguration": self.get_function_configuration,
+            "ListFunctions": self.list_functions,
+            "UpdateFunctionCode": self.update_function_code,
+            "UpdateFunctionConfiguration": self.update_function_configuration,
+        }
+
+    async def create_function(self, request: ApiRequest) -> Reply:
+        values = await _inputs_with_code(request)
+        catalog = self._catalog
+        try:
+            name = names.parse(values["FunctionName"], "", catalog.region, catalog.account, names.CREATE)
+        except names.InvalidName as error:
+            raise ApiError(error.code, str(error), status=error.status) from None
+        if name.qualifier not in ("", LATEST):
+            raise invalid_parameter(_PERMITTED)
+        settings = configuration.created(values)
+        check_tags(values.get("Tags", {}), {})
+        if name.function in catalog:
+            raise _exists(name.function)
+        code = await self._code(values["Code"], "creating")
+        latest = Version(LATEST, settings, code, time.time())
+        check_runtime(name.function, latest)
+        entry = Entry(name.function, latest, tags=values.get("Tags", {}))
+        shown = latest
+        if values.get("Publish"):
+            shown = await publish(catalog, entry)
+        try:
+            await catalog.add(entry)
+        except FunctionExists:
+            raise _exists(name.function) from None
+        return Reply(201, describe.function(catalog, entry, shown, "", describe.CREATED))
+
+    async def get_function(self, request: ApiRequest) -> Reply:
+        entry, version, qualifier = self._found(request)
+        document: Document = {
+            "Configuration": describe.function(self._catalog, entry, version, qualifier),
+            "Code": self._where(version.code, request.host),
+        }
+        if entry.tags:
+            document["Tags"] = entry.tags
+        if entry.reserved is not None:
+            document["Concurrency"] = {"ReservedConcurrentExecutions": entry.reserved}
+        return Reply(200, document)
+
+    async def get_function_configuration(self, request: ApiRequest) -> Reply:
+        return Reply(200, describe.function(self._catalog, *self._found(request)))
+
+    async def list_functions(self, request: ApiRequest) -> Reply:
+        values = inputs(request)
+        found: dict[str, tuple[Entry, Version, str]] = {}
+        for entry in self._catalog.entries():
+            if "FunctionVersion" in values:
+                found |= {key: (entry, each, each.version) for key, each in by_number(entry).items()}
+            else:
+                found[entry.name] = (entry, entry.latest, "")
+        functions, more = paged(request, values, found)
+        listed = [describe.listed(self._catalog, *each) for each in functions]
+        return Reply(200, {"Functions": listed, **more})
+
+    async def update_function_code(self, request: ApiRequest) -> Reply:
+        values = await _inputs_with_code(request)
+        name = whole(request, self._catalog)
+        configuration.refuse_not_built(values)
+        refuse_target(self._catalog.entry(name))
+        code = await self._code(values, "updating")
+        if values.get("DryRun"):
+            entry = copy.deepcopy(self._catalog.entry(name))
+            _set_code(entry, values, code)
+            return Reply(200, describe.function(self._catalog, entry, entry.latest, ""))
+        async with self._catalog.edit(name) as entry:
+            _set_code(entry, values, code)
+            shown, qualifier, state = entry.latest, "", describe.UPDATED
+            if values.get("Publish"):
+                shown = await publish(self._catalog, entry)
+                qualifier, state = shown.version, describe.CREATED
+        return Reply(200, describe.function(self._catalog, entry, shown, qualifier, state))
+
+    async def update_function_configuration(self, request: ApiRequest) -> Reply:
+        values = inputs(request)
+        name = whole(request, self._catalog)
+        async with self._catalog.edit(name) as entry:
+            refuse_target(entry)
+            latest = entry.latest
+            check_revision(values, latest.revision_id)
+            settings = configuration.updated(latest.configuration, values, name)
+            different = settings != latest.configuration
+            latest.configuration = settings
+            check_runtime(name, latest)
+            _changed(latest, different)
+        return Reply(200, describe.function(self._catalog, entry, latest, "", describe.UPDATED))
+
+    async def delete_function(self, request: ApiRequest) -> Reply:
+        inputs(request)
+        name = named(request, self._catalog)
+        if name.qualifier == LATEST:
+            raise invalid_parameter("$LATEST version cannot be deleted without deleting the function.")
+        if name.qualifier and re.fullmatch(r"(?!\d+$)[a-zA-Z0-9_-]+", name.qualifier):
+            raise invalid_parameter("Deletion of aliases is not currently supported.")
+        entry = self._catalog.entry(name.function)
+        if not name.qualifier:
+            refuse_target(entry)
+            await self._catalog.remove(name.function)
+        elif not name.qualifier.isdigit():
+            raise FunctionNotFound(f"Function not found: {self._catalog.arn(name.function)}")
+        else:
+            await self._delete_version(name.function, name.qualifier)
+        return Reply(204)
+
+    async def _delete_version(self, name: str, version: str) -> None:
+        """Forget a version; one that is not there is gone already, as on AWS."""
+        async with self._catalog.edit(name) as entry:
+            aliases = [alias.name for alias in entry.aliases.values() if alias.version == version]
+            if aliases:
+                message = f"Version {version} cannot be deleted: the aliases {aliases} point to it."
+                raise ApiError("ResourceConflictException", message)
+            entry.versions.pop(version, None)
+            entry.event_invoke.pop(version, None)
+            entry.policies.pop(version, None)
+
+    def _found(self, request: ApiRequest) -> tuple[Entry, Version, str]:
+        """What a request asks to see. Raises FunctionNotFound, ApiError."""
+        inputs(request)
+        name = named(request, self._catalog)
+        entry = self._catalog.entry(name.function, name.qualifier)
+        version = entry.version(name.qualifier)
+        assert version is not None  # entry() has looked
+        return entry, version, name.qualifier
+
+    async def _code(self, source: Mapping[str, Any], doing: str) -> Code:
+        """The code of a request, kept. Raises ApiError."""
+        others = source.keys() & {"S3Bucket", "S3Key", "S3ObjectVersion"}
+        if source.get("ImageUri"):
+            raise invalid_parameter(_NO_IMAGE.format(doing))
+        codes = self._catalog.codes
+        try:
+            if (data := source.get("ZipFile")) is not None:
+                if others:
+                    raise invalid_parameter(_TWO_SOURCES)
+                return await asyncio.to_thread(codes.add_zip, data)
+            if not others:
+                raise invalid_parameter(_NO_SOURCE)
+            folder = Path(source.get("S3Key", ""))
+            if source.get("S3Bucket") != FOLDERS or not folder.is_absolute():
+                raise invalid_parameter(_SOURCES)
+            return await asyncio.to_thread(codes.live, folder)
+        except (InvalidZip, TooLarge, OSError) as error:
+            raise code_error(error) from None
+
+    def _where(self, code: Code, host: str) -> Document:
+        """Where a function's code can be had."""
+        if not code.sha256:
+            return {"RepositoryType": "Folder", "Location": Path(code.root).absolute().as_uri()}
+        return {"RepositoryType": "S3", "Location": code_location(host, code.sha256, time.time())}
+
+
+# Shared with the operations on versions.
+
+
+def inputs(request: ApiRequest) -> Document:
+    """The members of a request, as its operation takes them. Raises ApiError."""
+    shape = INPUTS[request.operation]
+    # FunctionVersion is a member of the body for the operations that change aliases.
+    query = QUERY if request.operation.startswith(("Get", "List", "Delete")) else ()
+    return read(request, shape, query=query)
+
+
+def whole(request: ApiRequest, catalog: Catalog) -> str:
+    """The name of a function that is to be changed as a whole. Raises ApiError, FunctionNotFound."""
+    name = named(request, catalog, names.PLAIN)
+    if name.qualifier not in ("", LATEST):
+        raise invalid_parameter(_PERMITTED)
+    return name.function
+
+
+def by_number(entry: Entry) -> dict[str, Version]:
+    """Every version, $LATEST first; the keys sort as versions do, those of many functions by name."""
+    return {
+        f"{entry.name} {0 if each.version == LATEST else int(each.version):012}": each
+        for each in entry.all_versions()
+    }
+
+
+def paged(
+    request: ApiRequest, values: Mapping[str, Any], items: Mapping[str, Item]
+) -> tuple[list[Item], dict[str, str]]:
+    """The items a request asks for, and NextMarker if there are more: 50 at once at most, as on AWS."""
+    size = min(values.get("MaxItems", LONGEST_PAGE), LONGEST_PAGE)
+    return page(replace(request, query={**request.query, "MaxItems": [str(size)]}), items)
+
+
+def check_revision(values: Mapping[str, Any], revision_id: str) -> None:
+    """Raises ApiError where a request is about a revision of before."""
+    if values.get("RevisionId") and values["RevisionId"] != revision_id:
+        message = (
+            "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias"
+            " API to retrieve the latest Revision Id"
+        )
+        raise ApiError("PreconditionFailedException", message)
+
+
+def refuse_target(entry: Entry) -> None:
+    """Raises ApiError for a function whose code and configuration are not the API's."""
+    if entry.target:
+        message = (
+            f"The function {entry.name} is the one that was given to penstock on its command line: change it"
+            " there. Its versions, aliases and other settings can be changed here."
+        )
+        raise ApiError("ResourceConflictException", message)
+
+
+def check_runtime(name: str, version: Version) -> None:
+    """Raises ApiError if the runtime that a version asks for cannot be started on this machine."""
+    settings = version.configuration
+    variables = (settings.get("Environment") or {}).get("Variables", {})
+    function = Function(
+        name,
+        settings.get("Handler", ""),
+        version.code.root,
+        sys.executable,
+        environment=variables,
+        runtime=settings.get("Runtime", ""),
+    )
+    try:
+        runtimes.launch(function, lambda note: None)
+    except runtimes.Unavailable as error:
+        raise invalid_parameter(str(error)) from None
+
+
+async def publish(catalog: Catalog, entry: Entry, description: str | None = None) -> Version:
+    """A version of $LATEST as it is: a new one, or the last one if nothing has changed since.
+
+    Its code is a copy where it was a folder. Raises ApiError.
+    """
+    latest = entry.latest
+    code = latest.code
+    if not code.sha256:
+        try:
+            code = await asyncio.to_thread(catalog.codes.add_folder, Path(code.root))
+        except (InvalidZip, TooLarge, OSError) as error:
+            raise code_error(error) from None
+    last = next(reversed(entry.versions.values()), None)
+    if (
+        last is not None
+        and last.code.sha256 == code.sha256
+        # A function of TARGET has another generation at each start.
+        and (last.generation == latest.generation or last.configuration == latest.configuration)
+    ):
+        return last
+    settings = dict(latest.configuration)
+    if description is not None:
+        settings["Description"] = description
+    # The same generation: that is how the next one knows that nothing has changed.
+    version = Version(str(entry.next_version), settings, code, time.time(), latest.generation)
+    entry.versions[version.version] = version
+    entry.next_version += 1
+    latest.revision_id = str(uuid.uuid4())
+    return version
+
+
+def code_error(error: Exception) -> ApiError:
+    """AWS's answer to code that could not be taken."""
+    if isinstance(error, TooLarge) and error.zipped:
+        return ApiError("RequestEntityTooLargeException", str(error))
+    if isinstance(error, OSError):
+        return ApiError("ServiceException", f"the code could not be written: {error}")
+    return invalid_parameter(str(error))
+
+
+def code_location(host: str, sha256: str, now: float) -> str:
+    """An address from which code can be had for ten minutes. `sha256` is Base64, `now` epoch seconds."""
+    digest = base64.b64decode(sha256).hex()
+    expires = int(now) + _VALID
+    return (
+        f"http://{host or 'localhost'}{_CODE_PATH}{digest}?expires={expires}&token={_token(digest, expires)}"
+    )
+
+
+def check_location(digest: str, query: Mapping[str, list[str]], now: float) -> str:
+    """The SHA-256 (Base64) of the code that an address is of: its path's last part, its query.
+
+    Raises ApiError if it was not made by `code_location` here, or has expired.
+    """
+    expires = query.get("expires", [""])[0]
+    token = query.get("token", [""])[0]
+    if not re.fullmatch(r"[0-9a-f]{64}", digest) or not re.fullmatch(r"[0-9]{1,15}", expires):
+        raise not_found("there is no such code")
+    if not hmac.compare_digest(token.encode(), _token(digest, int(expires)).encode()):
+        raise ApiError("AccessDeniedException", "this address of a function's code is not valid")
+    if int(expires) < now:
+        message = "this address of a function's code has expired: call GetFunction for a new one"
+        raise ApiError("AccessDeniedException", message)
+    return base64.b64encode(bytes.fromhex(digest)).decode()
+
+
+def _token(digest: str, expires: int) -> str:
+    return hmac.new(_SECRET, f"{digest} {expires}".encode(), hashlib.sha256).hexdigest()
+
+
+async def _inputs_with_code(request: ApiRequest) -> Document:
+    """`inputs`, beside the loop where that takes long: streams go on meanwhile."""
+    if len(request.body) < _LARGE:
+        return inputs(request)
+    return await asyncio.to_thread(inputs, request)
+
+
+def _set_code(entry: Entry, values: Mapping[str, Any], code: Code) -> None:
+    """Raises ApiError if the function is not to be given this code."""
+    refuse_target(entry)
+    latest = entry.latest
+    check_revision(values, latest.revision_id)
+    before = (latest.code, latest.configuration)
+    latest.code = code
+    if "Architectures" in values:
+        latest.configuration = {**latest.configuration, "Architectures": values["Architectures"]}
+    check_runtime(entry.name, latest)
+    _changed(latest, (latest.code, latest.configuration) != before)
+
+
+def _changed(version: Version, different: bool) -> None:
+    """Environments of before are used on if nothing is different."""
+    if different:
+        version.changed()
+    else:
+        version.revision_id = str(uuid.uuid4())
+        version.last_modified = time.time()
+
+
+def _exists(name: str) -> ApiError:
+    return ApiError("ResourceConflictException", f"Function already exist: {name}")

@@ -1,0 +1,67 @@
+"""Code as a file, as fast as it is read and no faster."""
+
+from pathlib import Path
+
+import pytest
+
+from api_kit import Counter
+from penstock.service.api.download import Download
+from penstock.service.api.errors import ApiError
+
+MIB = 1024 * 1024
+
+
+def asked(path: Path, rest: str = "x") -> Counter:
+    counter = Counter(presigned={"code": lambda name, query, writer: Download(writer, path)})
+    counter.send("GET", f"/_penstock/code/{rest}")
+    return counter
+
+
+def body(counter: Counter) -> bytes:
+    return counter.wire.sent.partition(b"\r\n\r\n")[2]
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 64 * 1024 + 1, 3 * MIB])
+def test_a_file_is_sent_whole(tmp_path: Path, size: int) -> None:
+    content = bytes(range(256)) * (size // 256 + 1)
+    (tmp_path / "a.zip").write_bytes(content[:size])
+    counter = asked(tmp_path / "a.zip")
+    assert counter.status == 200
+    assert counter.headers["Content-Type"] == "application/zip"
+    assert counter.headers["Content-Length"] == str(size)
+    assert body(counter) == content[:size]
+
+
+def test_a_slow_reader_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(bytes(3 * MIB))
+    counter = Counter(presigned={"code": lambda name, query, writer: Download(writer, tmp_path / "a.zip")})
+    write = counter.wire.write
+
+    def full(data: bytes) -> None:
+        write(data)
+        counter.connection.pause_writing()
+
+    counter.wire.write = full  # type: ignore[method-assign]
+    counter.send("GET", "/_penstock/code/x")
+    sent = len(body(counter))
+    assert 0 < sent < MIB
+    counter.connection.resume_writing()
+    assert sent < len(body(counter)) < MIB
+    counter.wire.write = write  # type: ignore[method-assign]
+    counter.connection.resume_writing()
+    assert len(body(counter)) == 3 * MIB
+
+
+def test_who_leaves_leaves_nothing_open(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(bytes(3 * MIB))
+    counter = Counter(presigned={"code": lambda name, query, writer: Download(writer, tmp_path / "a.zip")})
+    counter.wire.write = lambda data: counter.connection.pause_writing()  # type: ignore[method-assign]
+    counter.send("GET", "/_penstock/code/x")
+    counter.leave()
+    assert not counter.errors  # an open file that is collected is a warning, and a warning is an error
+
+
+def test_what_is_gone_is_not_found(tmp_path: Path) -> None:
+    for path in (None, tmp_path / "gone.zip"):
+        with pytest.raises(ApiError, match="there is no such code any more"):
+            Download(None, path)  # type: ignore[arg-type]

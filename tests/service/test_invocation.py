@@ -78,6 +78,9 @@ class World:
     def kill(self) -> None:
         self.told.append("kill")
 
+    def overran(self, invocation: Invocation) -> None:
+        self.told.append("overran")
+
     def report(self, invocation: Invocation, outcome: Outcome) -> None:
         assert not self.ends
         self.reports.append(outcome)
@@ -291,7 +294,7 @@ def test_the_total_time_is_also_that_of_work_after_the_response() -> None:
     world.loop.advance(9.9)
     assert "kill" not in world.told
     world.loop.advance(0.2)
-    assert world.told[-1] == "kill"
+    assert world.told[-1] == "overran"
     world.invocation.exited(Exit(-9, 0), "")
     assert world.ending is Ending.DONE
 

@@ -277,8 +277,7 @@ def test_its_end_is_told_and_not_that_its_response_broke_off_with_it(run: Run, w
     run(test())
 
 
-def test_it_answers_and_does_not_ask_again(run: Run, where: Where, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment_module, "_SETTLE", 0.01)
+def test_it_answers_and_does_not_ask_again(run: Run, where: Where) -> None:
 
     async def test() -> None:
         async with Bench({**where, "timeout": 0.5}) as bench:

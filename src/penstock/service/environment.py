@@ -96,7 +96,6 @@ class Environment:
         self._handed_out = 0  # so many times
         self._attempts = 0
         self._cut = False  # its answer broke off
-        self._deadline = 0.0
         self._response: Writer | None = None  # the request that carries the response
         self._exit: Exit | None = None
         self._killed = False
@@ -229,13 +228,11 @@ class Environment:
             invocation.call = replace(invocation.call, payload=b"")  # not to be held for a long stream
 
     def answered(self) -> None:
-        """The answer was read, or refused: another event may be asked for, in what is left of the time."""
+        """The answer was read, or refused: another event may be asked for, within the time."""
         self.state = State.RESPONSE_SENT
         self._response = None
         if self._waiting:
             self._free()
-        else:
-            self._later(max(self._deadline - time.monotonic(), _SETTLE), self._overran)
 
     def cut_off(self, invocation: Invocation) -> None:
         """The answer broke off in the middle. If that was the process's end, its exit will say more."""
@@ -280,13 +277,6 @@ class Environment:
             document = outcomes.truncated(self.invocation.request_id)
             self.invocation.failed(runtime_api.TRUNCATED_RESPONSE, document)
 
-    def _overran(self) -> None:
-        """It has answered, and does not ask for the next event."""
-        if self.invocation is not None:
-            seconds = self.function.timeout
-            self._platform(f"{self.invocation.request_id} Task timed out after {seconds:.2f} seconds")
-        self.kill()
-
     def _lost(self) -> None:
         """A connection has ended, and everything that came over it was read."""
         if self._exit is not None:
@@ -316,7 +306,6 @@ class Environment:
         self.attempt = f"{self.id}-{self._attempts}"
         self._handed_out = 0
         self._cut = False
-        self._deadline = time.monotonic() + function.timeout
         invocation.assigned(self)
         self._platform(f"START RequestId: {invocation.request_id} Version: {function.version}")
         info = InvocationInfo(
@@ -371,6 +360,12 @@ class Environment:
         if isinstance(self._connections, Dialled):
             self._later(_SIGNAL_AFTER, self._signal)
         self._later(self._host.config.cancel_grace, self.kill)
+
+    def overran(self, invocation: Invocation) -> None:
+        """It has answered, and has not asked for the next event within the function's time."""
+        seconds = self.function.timeout
+        self._platform(f"{invocation.request_id} Task timed out after {seconds:.2f} seconds", invocation)
+        self.kill()
 
     def kill(self) -> None:
         """End the process now."""

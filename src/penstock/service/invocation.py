@@ -61,6 +61,9 @@ class Source(Protocol):
     def kill(self) -> None:
         """End its process: `exited` will follow."""
 
+    def overran(self, invocation: "Invocation") -> None:
+        """Say that it did not let go in time, though it has answered, and end its process."""
+
     def report(self, invocation: "Invocation", outcome: Outcome) -> None:
         """Write what the log says at the end of an invocation."""
 
@@ -271,6 +274,9 @@ class Invocation:
     def _timed_out(self) -> None:
         """The function's time is over; it may have answered, and have gone on."""
         assert self._source is not None
+        if self.state is State.ENDED:
+            self._source.overran(self)
+            return
         self.condemn(outcomes.timed_out(self.request_id, self.function.timeout))
         self._source.kill()
 

@@ -1,9 +1,12 @@
 """The flush rule by table, with times as arguments; and the writers on real sockets."""
 
 import asyncio
+import contextlib
+import gc
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -232,6 +235,31 @@ def test_a_failed_flush_is_told_by_the_next_write(pair: Pair, still: SimpleNames
         with pytest.raises(Disconnected):
             writer.end(LAST_CHUNK)
     writer.flush_held()
+
+
+def test_a_writer_that_failed_holds_nothing_of_the_function(pair: Pair, still: SimpleNamespace) -> None:
+    class Held:
+        """What a function has at hand when it is stopped."""
+
+    def function(writer: StreamWriter) -> None:
+        held = Held()
+        seen.append(weakref.ref(held))
+        writer.write(b"y")
+
+    ours, theirs = pair
+    seen: list[weakref.ref[Held]] = []
+    writer = StreamWriter(ours, [HEAD], NoTimer())
+    for _ in range(AT_ONCE + 2):
+        writer.write(b"x")
+    theirs.close()
+    writer.flush_held()
+    with contextlib.suppress(Disconnected):
+        function(writer)
+    gc.disable()  # it must go at once, and not when the collector comes by
+    try:
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_the_timer_sends_what_a_quiet_generator_left(pair: Pair, still: SimpleNamespace) -> None:

@@ -108,14 +108,14 @@ class StreamWriter:
         self._connection = connection
         self._gather = Gather(head)
         self._lock = _thread.allocate_lock()
-        self._error: Disconnected | None = None
+        self._broken: str | None = None  # why nothing can be sent any more
         self._timer = timer
 
     def write(self, data: Buffer) -> None:
         """Send a chunk. An empty one sends the head and writes no frame. Raises Disconnected."""
         with self._lock:
-            if self._error is not None:
-                raise self._error
+            if self._broken is not None:
+                raise Disconnected(self._broken)
             due = self._gather.add(data, time.monotonic())
             if due:
                 send_all(self._connection, due)
@@ -125,19 +125,22 @@ class StreamWriter:
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail` (the last chunk, and what follows it). Raises Disconnected."""
         with self._lock:
-            if self._error is not None:
-                raise self._error
+            if self._broken is not None:
+                raise Disconnected(self._broken)
             send_all(self._connection, [*self._gather.take(), tail])
 
     def flush_held(self) -> None:
-        """The timer's call: send what was held back. A failure is kept for the next `write`."""
+        """The timer's call: send what was held back. A failure is kept for the next `write`.
+
+        In words only: the error itself would hold the frames it went through, and the timer holds us.
+        """
         with self._lock:
             pieces = self._gather.take()
-            if pieces and self._error is None:
+            if pieces and self._broken is None:
                 try:
                     send_all(self._connection, pieces)
                 except Disconnected as error:
-                    self._error = error
+                    self._broken = str(error)
 
 
 class FlushTimer:
@@ -187,12 +190,12 @@ class AsyncStreamWriter:
         self._unsent = b""
         self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._error: Disconnected | None = None
+        self._broken: str | None = None  # why nothing can be sent any more
 
     async def write(self, data: Buffer) -> None:
         """Send a chunk; as `StreamWriter.write`."""
-        if self._error is not None:
-            raise self._error
+        if self._broken is not None:
+            raise Disconnected(self._broken)
         due = self._gather.add(data, self._loop.time())
         if due:
             await self._send(due)
@@ -208,16 +211,16 @@ class AsyncStreamWriter:
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail`; blocking, after `release`. Raises Disconnected."""
-        if self._error is not None:
-            raise self._error
+        if self._broken is not None:
+            raise Disconnected(self._broken)
         send_all(self._connection, [self._unsent, *self._gather.take(), tail])
 
     async def _send(self, pieces: Sequence[Buffer]) -> None:
         self._push(pieces)
         while self._drained is not None:
             await self._drained
-        if self._error is not None:
-            raise self._error
+        if self._broken is not None:
+            raise Disconnected(self._broken)
 
     def _flush_held(self) -> None:
         self._timer = None
@@ -235,7 +238,7 @@ class AsyncStreamWriter:
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._error = Disconnected(str(error))
+            self._broken = str(error)
             return
         if sent != sum(map(len, pieces)):
             self._unsent = b"".join(pieces)[sent:]
@@ -249,7 +252,7 @@ class AsyncStreamWriter:
         except BlockingIOError:
             return
         except OSError as error:
-            self._error = Disconnected(str(error))
+            self._broken = str(error)
             self._unsent = b""
         if not self._unsent:
             self._loop.remove_writer(self._connection)

@@ -90,12 +90,34 @@ def test_what_is_said_of_other_answers(data, said):
     assert str(raised.value).replace(url, "URL").strip().startswith(said)
 
 
-def test_a_404_has_a_hint():
-    data = b"HTTP/1.1 404 Not Found\r\nContent-Length: 18\r\n\r\n" + b'{"message":"gone"}'
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (
+            b"x-amzn-ErrorType: ResourceNotFoundException\r\n",
+            "ResourceNotFoundException: gone; look elsewhere",
+        ),
+        (b"", r"HTTP 404: gone\."),  # the gateway's, which says itself what to do
+    ],
+)
+def test_a_function_that_is_not_there_has_a_hint(header, said):
+    data = b"HTTP/1.1 404 Not Found\r\n" + header + b'Content-Length: 19\r\n\r\n{"message":"gone."}'
     with (
         answering(data) as url,
-        pytest.raises(CommandError, match=r"^HTTP 404: gone; look elsewhere$"),
+        pytest.raises(CommandError, match=f"^{said}$"),
         Connection(url, SIGNER, missing="look elsewhere") as connection,
+    ):
+        connection.get("/")
+
+
+def test_a_throttled_call_says_which_limit_it_was():
+    body = b'{"Type":"User","message":"Rate Exceeded.","Reason":"ConcurrentInvocationLimitExceeded"}'
+    length = f"Content-Length: {len(body)}".encode()
+    data = b"HTTP/1.1 429 Too Many Requests\r\n" + length + b"\r\n\r\n" + body
+    with (
+        answering(data) as url,
+        pytest.raises(CommandError, match=r": Rate Exceeded \(ConcurrentInvocationLimitExceeded\)$"),
+        Connection(url, SIGNER) as connection,
     ):
         connection.get("/")
 

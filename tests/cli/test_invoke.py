@@ -149,7 +149,7 @@ def test_an_unknown_function(api, call):
         1,
         b"",
         "penstock: ResourceNotFoundException: Function not found: arn:x; "
-        "`penstock dev` names its functions when it starts\n",
+        "`aws lambda list-functions` tells what there is, and `penstock dev` does when it starts\n",
     )
 
 

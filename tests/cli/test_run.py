@@ -230,7 +230,7 @@ def test_what_the_packages_log_is_a_note():
             self.text = text
 
     logger, output = logging.getLogger("penstock.http"), Notes()
-    handler = run._Notes(output)
+    handler = run._Notes(output.note)
     logger.addHandler(handler)
     try:
         logger.error("the application failed: %s", "OSError")

@@ -227,6 +227,13 @@ def test_node_needs_a_machine_that_aws_s_client_runs_on(
         machine.run("install", "nodejs22.x")
 
 
+def test_a_folder_that_make_cannot_work_in(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PENSTOCK_RUNTIMES", f"{machine.folder}/my runtimes")
+    with pytest.raises(CommandError, match=r"a space in its path: .*/my runtimes; PENSTOCK_RUNTIMES takes"):
+        machine.run("install", "nodejs22.x")
+    assert not (machine.folder / "npm").exists()
+
+
 def test_two_at_once_take_turns(machine: Machine, capsys: Any) -> None:
     machine.runtimes.mkdir()
     with open(machine.runtimes / ".lock", "w") as lock:
@@ -282,7 +289,7 @@ def test_awslambdaric_for_penstock_s_own_python(machine: Machine, monkeypatch: p
     assert machine.left() == [f"awslambdaric-{OURS}"]
 
 
-@pytest.mark.parametrize("version", ["3.8", "twelve", "../../etc"])
+@pytest.mark.parametrize("version", ["3.14", "twelve", "../../etc"])
 def test_awslambdaric_for_a_python_that_is_not_there(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
@@ -290,6 +297,12 @@ def test_awslambdaric_for_a_python_that_is_not_there(
     monkeypatch.setenv("PYENV_ROOT", str(machine.folder / "none"))
     with pytest.raises(CommandError, match=r"there is no Python .* on PATH"):
         machine.run("install", "awslambdaric", "--python", version)
+    assert machine.left() == []
+
+
+def test_awslambdaric_for_a_python_that_is_no_runtime(machine: Machine) -> None:
+    with pytest.raises(CommandError, match=r"^--python 3\.7: AWS has no such runtime, only python3\.9, "):
+        machine.run("install", "awslambdaric", "--python", "3.7")
     assert machine.left() == []
 
 

@@ -614,6 +614,18 @@ def test_a_hopeless_body_is_refused_before_it_is_sent(headers: bytes) -> None:
     assert (door.record.status, door.record.ending) == (413, "refused")
 
 
+def test_a_body_without_an_end_is_not_read_for_ever() -> None:
+    door = Door()
+    door.connection.data_received(b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n")
+    piece = b"100000\r\n" + bytes(limits.MIB) + b"\r\n"
+    for _ in range(100):
+        door.connection.data_received(piece)
+    assert not door.sent
+    door.connection.data_received(piece)
+    assert door.status == 413
+    assert (door.record.status, door.record.ending) == (413, "refused")
+
+
 # Function URLs that are configured: an alias, signed requests, CORS.
 
 PAGE = "https://a.example"

@@ -82,6 +82,12 @@ def test_the_event_format_is_the_gateways_alone(event_format: EventFormat, flavo
     assert routes.match("/lambda-url/f/a") == Route("f", "url", "/a")
 
 
+NO_FUNCTION = (
+    "TARGET has no function. Those made with the Lambda API are at /lambda-url/<function>/, "
+    "once they have a Function URL."
+)
+
+
 @pytest.mark.parametrize(
     ("functions", "path", "message"),
     [
@@ -90,8 +96,8 @@ def test_the_event_format_is_the_gateways_alone(event_format: EventFormat, flavo
         (["f", "g"], "/lambda-url/f:live/x", "There is no Function URL of 'f:live'."),
         (["f"], "/lambda-url/nope", "There is no Function URL of 'nope'."),
         (["f"], "/lambda-url/", "Name a function."),
-        ([], "/", "There are no functions."),
-        ([], "/lambda-url/", "There are no functions."),
+        ([], "/", NO_FUNCTION),
+        ([], "/lambda-url/", NO_FUNCTION),
         (["f"], '/lambda-url/"\xe9', "There is no Function URL of '\"\xe9'."),
     ],
 )
@@ -106,12 +112,19 @@ def test_the_listing_says_why_and_where_to_go(functions: list[str], path: str, m
         assert route.function == function
 
 
-@pytest.mark.parametrize("functions", [("app",), ("app", "other")])
+@pytest.mark.parametrize("functions", [(), ("app",), ("app", "other")])
 def test_a_client_of_the_lambda_api_is_told_that_it_has_the_wrong_port(functions: tuple[str, ...]) -> None:
     routes = Routes(functions)
     for path in (
         "/2015-03-31/functions/app/invocations",
         "/2021-11-15/functions/app/response-streaming-invocations",
+        "/2015-03-31/functions",
     ):
         assert routes.match(path) is None
         assert "--lambda-port" in json.loads(routes.listing(path))["message"]
+
+
+@pytest.mark.parametrize("functions", [(), ("app", "other")])
+def test_so_is_one_that_does_not_call_a_function(functions: tuple[str, ...]) -> None:
+    for path in ("/2017-03-31/tags/arn", "/2016-08-19/account-settings/", "/_penstock/logs/app"):
+        assert "--lambda-port" in json.loads(Routes(functions).listing(path))["message"]

@@ -46,6 +46,11 @@ def test_dates_that_are_none(text: str) -> None:
         assert raised.value.code == "IncompleteSignatureException"
 
 
+def test_a_date_after_the_last_year_is_none() -> None:
+    with pytest.raises(Denied, match="Date must be in ISO-8601 'basic format'"):
+        from_header(HEADER, None, "Fri, 31 Dec 9999 23:59:59 -2359")
+
+
 @pytest.mark.parametrize("part", ["Credential", "Signature", "SignedHeaders"])
 def test_what_is_missing_in_a_header_is_named(part: str) -> None:
     without = re.sub(rf"{part}=[^,]*,? ?", "", HEADER).rstrip(", ")

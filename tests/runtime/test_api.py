@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -302,6 +303,25 @@ def test_nothing_to_do_yet(service: OwnSocket | Tcp) -> None:
     side.event(request_id="id-2")
     assert api.next().info.request_id == "id-2"
     assert [side.read().verb, side.read().verb] == ["next", "next"]
+    api.close()
+
+
+def test_nothing_to_do_for_long(service: OwnSocket | Tcp) -> None:
+    api = service.api()
+    (side,) = service.sides
+    times = 3 * sys.getrecursionlimit()
+
+    def answer() -> None:
+        for _ in range(times):
+            assert side.read().verb == "next"
+            side.sock.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
+        side.read()
+        side.event(request_id="id-2")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    assert api.next().info.request_id == "id-2"
+    thread.join()
     api.close()
 
 

@@ -156,6 +156,16 @@ def test_faults_are_those_of_aws(root, name, error_type, message):
     assert json.loads(error_document(ours.value)[1])["stackTrace"] == (theirs.value.trace or [])
 
 
+def test_a_module_below_a_folder_is_told_of(root):
+    root.write("seed/app.py", HANDLER)
+    with pytest.raises(RuntimeFault) as raised:
+        load("app.handler", str(root))
+    assert str(raised.value) == (
+        "Unable to import module 'app': No module named 'app'"
+        " (there is seed/app.py: zip what is in seed, not seed itself)"
+    )
+
+
 def test_what_was_found_is_listed(root):
     path = root.write("app.py", SOURCES["app.py"])
     with pytest.raises(RuntimeFault) as error:

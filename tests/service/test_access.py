@@ -165,6 +165,26 @@ def test_what_was_tampered_with(expires: int) -> None:
     assert refused(changed, body).code == "InvalidSignatureException"
 
 
+@pytest.mark.parametrize(
+    "path", ["/lambda-url/b/../a/x", "/lambda-url/b/%2e%2e/../../a/x", "/lambda-url/./a/x"]
+)
+def test_a_signature_is_for_the_path_as_it_is_read_here(path: str) -> None:
+    """botocore resolves dots before it signs; here they lead nowhere, so `b` would be called."""
+    request = signed("GET", "/lambda-url/a/x", expires=60)
+    access().verify(parsed(request)).check(b"")
+    request.url = request.url.replace("/lambda-url/a/x", path)
+    assert MISMATCH in str(refused(parsed(request), b""))
+
+
+def test_a_plus_sign_is_the_space_that_it_is_read_as() -> None:
+    request = signed("GET", "/?q=a%20b")
+    request.url = request.url.replace("%20", "+")
+    access().verify(parsed(request)).check(b"{}")
+    request = signed("GET", "/?q=a%2Bb")
+    request.url = request.url.replace("%2B", "+")
+    assert MISMATCH in str(refused(parsed(request)))
+
+
 def test_another_secret_and_an_unknown_key() -> None:
     wrong = refused(parsed(signed(secret="guessed")))
     assert wrong.code == "InvalidSignatureException"

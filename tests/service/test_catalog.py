@@ -6,6 +6,7 @@ import functools
 import io
 import zipfile
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,40 @@ async def test_published_versions_are_functions_of_their_own(catalog: Catalog) -
     assert catalog.resolve("app", "live") is catalog.resolve("app", "1")
     assert catalog.resolve("app", "newest") is catalog.resolve("app")
     assert len(catalog.keys("app")) == 2
+
+
+@asynchronous
+async def test_a_change_shares_the_published_versions(catalog: Catalog) -> None:
+    made = entry()
+    made.versions = {str(number): replace(made.latest, version=str(number)) for number in range(1, 4)}
+    await catalog.add(made)
+    async with catalog.edit("app") as changed:
+        assert changed is not made
+        assert changed.latest is not made.latest
+        assert changed.latest.configuration is not made.latest.configuration
+        assert all(changed.versions[number] is made.versions[number] for number in made.versions)
+        del changed.versions["2"]
+    assert list(made.versions) == ["1", "2", "3"]
+    assert list(catalog.entry("app").versions) == ["1", "3"]
+
+
+@asynchronous
+async def test_nothing_is_kept_of_functions_that_are_not_there(catalog: Catalog) -> None:
+    for number in range(10):
+        with pytest.raises(FunctionNotFound):
+            async with catalog.edit(f"missing{number}"):
+                pass
+    assert not catalog._locks
+
+
+@pytest.mark.parametrize("document", ["{}", "[]", "", '{"name":"app","latest":{},"later":1}'])
+@asynchronous
+async def test_a_function_that_cannot_be_read_is_named(tmp_path: Path, document: str) -> None:
+    store, _ = opened(tmp_path)
+    await store.write(lambda db: db.execute("INSERT INTO functions VALUES ('app', ?)", (document,)))
+    await store.close()
+    with pytest.raises(StoreError, match=r"the function app in .*penstock\.db cannot be read"):
+        opened(tmp_path)
 
 
 @asynchronous

@@ -215,6 +215,8 @@ def test_unused_code_is_forgotten_once_it_is_old(store, tmp_path):
     assert not Path(unused.root).exists()
     assert store.find(used.sha256) == used
     assert store.find(new.sha256) == new
+    store.forget_unused([used.sha256], [new.root, "/elsewhere"], grace=-1)
+    assert store.find(new.sha256) == new
     store.forget_unused([used.sha256], grace=-1)
     assert not Path(new.root).exists()
     name = Path(used.root).name

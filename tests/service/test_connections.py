@@ -171,6 +171,28 @@ def test_several_connections_at_once(run: Run) -> None:
     run(test())
 
 
+def test_a_runtime_has_so_many_connections_at_most(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(module, "_MOST", 2)
+        api = Api()
+        listening = Listening(api, api.lost)
+        clients = [await connected(listening) for _ in range(2)]
+        refused = await connected(listening)
+        assert await refused.rest() == b""
+        clients.pop().close()
+        await api.until(lambda: api.losses)
+        clients.append(await connected(listening))
+        for client in clients:
+            await client.send(GET)
+            assert (await client.response())[0] == 200
+        for client in (*clients, refused):
+            client.close()
+        await api.until(lambda: not listening.open)
+        listening.close()
+
+    run(test())
+
+
 def test_hanging_up_breaks_off_the_response_alone(run: Run) -> None:
     async def test() -> None:
         api = Api()

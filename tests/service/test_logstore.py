@@ -341,7 +341,7 @@ def test_a_disk_that_fails_is_noted_once_and_forgiven(run, folder, caplog):
     run(test())
     said = [record.getMessage() for record in caplog.records]
     assert said == [
-        f"functions' logs cannot be kept in {folder}: Not a directory",
+        f"functions' logs cannot be kept in {folder}: File exists",
         f"functions' logs are kept again in {folder}",
     ]
 

@@ -381,6 +381,26 @@ def test_its_request_for_an_event_breaks_off_and_it_is_not_heard_of_again(
     run(test())
 
 
+def test_it_asks_anew_again_and_again_while_there_is_nothing_to_do(run: Run) -> None:
+    """As `curl --max-time` in a loop does, for days: each time it is waited for from the beginning."""
+
+    async def test() -> None:
+        async with Bench(FOREIGN) as bench:
+            _, _, environment, id = await bench.running()
+            await environment.post("response", id, b"1")
+            (ours,) = bench.service._environments.values()
+            for _ in range(5):
+                await bench.idle(environment)
+                await bench.until(lambda: ours._waiting)
+                assert ours._timers == []
+                environment.client.half_close()
+                assert await environment.client.rest() == b""
+                await bench.until(lambda: ours._timers)
+                environment.connect()
+
+    run(test())
+
+
 def test_it_asks_on_two_connections_at_once(run: Run) -> None:
     async def test() -> None:
         async with Bench(FOREIGN) as bench:

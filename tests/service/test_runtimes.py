@@ -1,6 +1,7 @@
 """Which runtime is started how, by what there is on the machine."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -291,8 +292,21 @@ def test_every_runtime_of_botocores_is_known() -> None:
 # Where things are.
 
 
+def test_without_a_home_nothing_is_installed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PENSTOCK_RUNTIMES")
+    for name in ("HOME", "PYENV_ROOT", "XDG_DATA_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # a user that the system does not know
+    with pytest.raises(RuntimeNotInstalled, match="penstock runtimes install nodejs22"):
+        machine.launch("nodejs22.x")
+    assert machine.launch(f"python{another()}") == Launch(sys.executable)
+    with pytest.raises(RuntimeNotInstalled, match="penstock runtimes install awslambdaric"):
+        machine.launch(PENSTOCK_RUNTIME_CLIENT="awslambdaric")
+
+
 def test_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert runtimes.folder({"PENSTOCK_RUNTIMES": "/opt/r", "XDG_DATA_HOME": "/d"}) == Path("/opt/r")
+    assert runtimes.folder({"PENSTOCK_RUNTIMES": "r"}) == Path.cwd() / "r"  # functions run elsewhere
     assert runtimes.folder({"XDG_DATA_HOME": "/d"}) == Path("/d/penstock/runtimes")
     monkeypatch.setenv("HOME", "/home/me")
     for environment in ({}, {"XDG_DATA_HOME": "relative"}):

@@ -44,6 +44,23 @@ def test_an_environment_is_reused(run: Run) -> None:
     run(test())
 
 
+def test_the_code_that_is_in_use(run: Run) -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            assert bench.service.roots() == set()
+            _, response = bench.call()
+            assert bench.service.roots() == {"/code"}
+            environment = await bench.environment()
+            headers, _ = await environment.next()
+            await environment.post("response", headers[b"lambda-runtime-aws-request-id"], b"1")
+            await response.outcome()
+            assert bench.service.roots() == {"/code"}  # the environment is kept
+            environment.exit(0)
+            await bench.until(lambda: not bench.service.roots())
+
+    run(test())
+
+
 def test_calls_at_once_have_environments_of_their_own(run: Run) -> None:
     async def test() -> None:
         async with Bench() as bench:

@@ -14,6 +14,8 @@ DEFAULT_ENDPOINT = "http://127.0.0.1:3001"
 
 CONNECT_TIMEOUT = 10.0
 
+_NO_FUNCTION = "ResourceNotFoundException"
+
 
 def endpoint_url(given: str | None, environ: Mapping[str, str]) -> str:
     """Where the Lambda API is: as `given`, else as the environment says, else where it is by default."""
@@ -31,7 +33,7 @@ class Connection:
     def __init__(self, url: str, signer: Signer, *, missing: str = "") -> None:
         self._url = url
         self._signer = signer
-        self._missing = missing  # what to do about a 404
+        self._missing = missing  # what to do if there is no such function
         try:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -101,13 +103,17 @@ def _refusal(response: http.client.HTTPResponse, signer: Signer, missing: str) -
     try:
         document = json.loads(data)
         message = document.get("Message") or document.get("message") or data.decode()
+        if document.get("Reason"):
+            message = f"{message.rstrip('.')} ({document['Reason']})"
     except (ValueError, AttributeError):
         message = data.decode(errors="replace").strip() or response.reason
     hint = signer.hint(code)
-    if response.status == 404:
+    if code == _NO_FUNCTION:
         hint = missing
-    return f"{code}: {message}; {hint}" if hint else f"{code}: {message}"
+    return f"{code}: {message.rstrip('.')}; {hint}" if hint else f"{code}: {message}"
 
 
 def reason_of(error: BaseException) -> str:
+    if isinstance(error, http.client.IncompleteRead):
+        return "the service closed the connection"
     return (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__

@@ -22,7 +22,7 @@ from .output import escape
 
 LONGEST_TOKEN = 12  # of JSON, strings aside: an escaped pair of surrogates
 
-_MISSING = "`penstock dev` names its functions when it starts"
+_MISSING = "`aws lambda list-functions` tells what there is, and `penstock dev` does when it starts"
 
 
 @dataclass(frozen=True, slots=True)

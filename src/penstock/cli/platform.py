@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -47,6 +48,7 @@ Query = dict[str, list[str]]
 
 FLUSH = 0.5  # seconds that what was made has at least to reach its reader
 
+_TIDY = 3600.0  # seconds between two looks for code that no function is any more
 _MOMENT = 0.05  # seconds in which idle connections are closed
 
 
@@ -84,6 +86,20 @@ class Platform:
         self._servers: list[Server] = []
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._gateway_url = ""
+        self._early: list[str] | None = []  # notes of before `listening`, which is the first line of the log
+
+    def note(self, text: str) -> None:
+        """Say something in the log, once it has begun. From any thread."""
+        if self._early is None:
+            self._output.note(text)
+        else:
+            self._early.append(text)
+
+    def _begin_log(self) -> None:
+        """Say what was kept back, and all else at once."""
+        early, self._early = self._early or [], None
+        for text in early:
+            self._output.note(text)
 
     async def run(self, notes: Sequence[str]) -> int:
         """Serve until a signal comes; the exit code. Raises CommandError."""
@@ -95,6 +111,8 @@ class Platform:
                 return await self._serve(store, await self._catalog(store), logs, notes)
         except (SpawnerError, StoreError) as error:
             raise CommandError(str(error)) from error
+        finally:
+            self._begin_log()  # also if it came to nothing
 
     @contextlib.asynccontextmanager
     async def _store(self) -> AsyncIterator[Store]:
@@ -115,8 +133,12 @@ class Platform:
 
     async def _catalog(self, store: Store) -> Catalog:
         """What is kept in the folder, with the functions of TARGET."""
-        codes = CodeStore(self._folder / "code")
-        catalog = Catalog(store, codes, self._target.defaults, self._access.region)
+        try:
+            codes = CodeStore(self._folder / "code")
+            catalog = Catalog(store, codes, self._target.defaults, self._access.region)
+        except OSError as error:
+            where = error.filename or self._folder / "code"
+            raise CommandError(f"cannot keep functions' code: {error.strerror} ({where})") from error
         targets = {each.name: (each, _configuration(each)) for each in self._target.functions}
         try:
             gone = await catalog.set_targets(targets)
@@ -125,7 +147,7 @@ class Platform:
                 f"{error} and is kept in {self._folder}: delete it there, or rename it here"
             ) from error
         if gone:
-            self._output.note(f"no longer part of TARGET, and forgotten: {', '.join(gone)}")
+            self.note(f"no longer part of TARGET, and forgotten: {', '.join(gone)}")
         codes.forget_unused(catalog.used_code())
         return catalog
 
@@ -159,16 +181,17 @@ class Platform:
 
         def log(line: LogLine) -> None:
             self._output.log(line)
-            logs.write(line)
+            if line.function in catalog:  # else it was deleted, and its log with it
+                logs.write(line)
 
         def changed(name: str) -> None:
             service.changed(name)
             if name not in catalog:
                 logs.forget(name)
 
-        service = Service(catalog, config, log, ProcessBackend(self._output.note))
+        service = Service(catalog, config, log, ProcessBackend(self.note))
         catalog.on_change.append(changed)
-        events = Dispatcher(store, service, catalog, settings_of(catalog), config, self._output.note)
+        events = Dispatcher(store, service, catalog, settings_of(catalog), config, self.note)
         names = [each.name for each in self._target.functions]
         routes = Routes(
             names, self._chosen.gateway.event_format, urls.lookup(catalog, every=not self._durable)
@@ -202,10 +225,13 @@ class Platform:
                     settings=self._chosen.not_flags(),
                 )
             )
-            for note in notes:
+            for note in [*notes, *_kept_note(catalog), *_reserved_note(catalog, config.max_environments)]:
                 self._output.note(note)
+            self._begin_log()
             await events.start()
+            tidying = asyncio.ensure_future(tidy(catalog, service))
             signalled = await first
+            tidying.cancel()
             events.pause()
             logs.end_followers()
             return await self._drained(signalled, service)
@@ -271,6 +297,31 @@ class Platform:
             sys.excepthook(type(error), error, error.__traceback__)
 
 
+def _kept_note(catalog: Catalog) -> list[str]:
+    kept = [entry.name for entry in catalog.entries() if not entry.target]
+    if not kept:
+        return []
+    shown = ", ".join(kept[:10]) + (", …" if len(kept) > 10 else "")
+    return [f"functions that the Lambda API made before, served as well: {shown}"]
+
+
+def _reserved_note(catalog: Catalog, limit: int) -> list[str]:
+    reserved = sum(entry.reserved or 0 for entry in catalog.entries())
+    if reserved < limit:
+        return []
+    return [
+        f"functions have reserved {reserved:,} of the {limit:,} environments there may be: all calls of"
+        " others are throttled; raise --max-environments, or lower what is reserved"
+    ]
+
+
+async def tidy(catalog: Catalog, service: Service) -> None:
+    """Remove code that nobody uses any more, now and then, for ever."""
+    while True:
+        await asyncio.sleep(_TIDY)
+        await asyncio.to_thread(catalog.codes.forget_unused, catalog.used_code(), service.roots())
+
+
 def _configuration(function: Function) -> dict[str, Any]:
     """A function of TARGET, as the Lambda API shows it."""
     timeout = function.timeout
@@ -289,7 +340,8 @@ def _cannot_listen(error: OSError, host: str, port: int, flag: str) -> CommandEr
         )
     if error.errno == errno.EACCES:
         return CommandError(f"not allowed to listen on port {port}: choose one above 1023 with {flag}")
-    return CommandError(f"cannot listen on {host}, port {port}: {os.strerror(error.errno or 0)}")
+    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    return CommandError(f"cannot listen on {host}, port {port}: {reason}")
 
 
 def _who_listens(port: int) -> str:

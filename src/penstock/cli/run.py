@@ -60,7 +60,6 @@ def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
     gc.collect()
     gc.freeze()  # what was imported need not be looked at again
     lines.start(output.note)
-    logging.getLogger("penstock").addHandler(_Notes(output))
     try:
         with (
             _data(command, chosen) as folder,
@@ -69,6 +68,7 @@ def run(command: str, flags: dict[str, Any], environ: Mapping[str, str]) -> int:
             served_by = platform.Platform(
                 served, folder, chosen, access, output, drain, durable=command == "serve"
             )
+            logging.getLogger("penstock").addHandler(_Notes(served_by.note))
             return runner.run(served_by.run(notes))
     finally:
         lines.close(LAST_LINES)
@@ -82,7 +82,9 @@ def _target(command: str, text: str | None) -> target.Target:
         if command == "serve" and text is None:
             said = "no handler here: the functions are those that the Lambda API makes"
             return target.Target((), folder, (said,))
-        raise error
+        if command == "dev" and text is None:
+            raise NoHandler(f"{error}, or take `penstock serve`, which needs none") from error
+        raise
 
 
 @contextlib.contextmanager
@@ -99,19 +101,20 @@ def _data(command: str, chosen: settings.Settings) -> Iterator[Path]:
         if not ignored.exists():
             ignored.write_text("*\n")
     except OSError as error:
-        raise CommandError(f"--data {folder}: cannot keep anything there: {error.strerror}") from error
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror
+        raise CommandError(f"--data {folder}: cannot keep anything there: {reason}") from error
     yield folder
 
 
 class _Notes(logging.Handler):
     """Takes what the packages below log as notes: there is one log, in one form."""
 
-    def __init__(self, output: Output) -> None:
+    def __init__(self, note: Callable[[str], None]) -> None:
         super().__init__(logging.WARNING)
-        self._output = output
+        self._note = note
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._output.note(record.getMessage())
+        self._note(record.getMessage())
 
 
 def _current_folder() -> Path:

@@ -178,6 +178,11 @@ def install_node(name: str, environment: Mapping[str, str]) -> None:
             place.symlink_to(_NEWEST)
             return
         _say(f"nodejs: this machine's Node {version}, {program}")
+    if " " in str(place.parent):  # make and libtool take it for two
+        raise CommandError(
+            "AWS's runtime client for Node cannot be built in a folder with a space in its path:"
+            f" {place.parent}; PENSTOCK_RUNTIMES takes another"
+        )
     major = int(version.partition(".")[0] or runtimes.node_major(name))
     client = _CLIENT if major >= _SINCE else _OLD_CLIENT
     check_programs((*_BUILD, *client.needs), environment)
@@ -289,6 +294,8 @@ def install_awslambdaric(version: str | None, environment: Mapping[str, str]) ->
     Raises CommandError.
     """
     version = version or ".".join(map(str, sys.version_info[:2]))
+    if re.fullmatch(r"3\.\d+", version) and f"python{version}" not in runtimes.PYTHON:
+        raise CommandError(f"--python {version}: AWS has no such runtime, only {', '.join(runtimes.PYTHON)}")
     python = runtimes.find_python(version) if re.fullmatch(r"3\.\d+", version) else None
     if python is None:
         raise CommandError(

@@ -38,6 +38,7 @@ Verify = Callable[[Request], sigv4.Pending]
 
 _JSON = [(b"Content-Type", b"application/json")]
 _NO_BODY = (204, 304)
+_PATIENCE = 10 * limits.GATEWAY_BODY  # bytes of a body that are read before it is refused for its size
 _NO_KEYS = (
     "this Function URL takes signed requests only (AuthType AWS_IAM), and there are no access keys to check"
     " them with: PENSTOCK_ACCESS_KEYS or --access-keys gives some"
@@ -85,7 +86,7 @@ class Gateway:
         length = request.content_length or 0
         # A client that asks first is told at once. Others read the answer only when they have sent all,
         # so it waits for what can be waited for.
-        if length > limits.GATEWAY_BODY and (request.expect_continue or length > 10 * limits.GATEWAY_BODY):
+        if length > limits.GATEWAY_BODY and (request.expect_continue or length > _PATIENCE):
             forward.refuse_announced(length)
         return forward
 
@@ -173,6 +174,8 @@ class Forward(Exchange):
                 self._body += piece
         else:
             self._body.clear()
+            if self._body_size > _PATIENCE:
+                self._refuse_body()
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         if self._body_size > limits.GATEWAY_BODY:

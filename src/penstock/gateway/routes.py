@@ -11,6 +11,7 @@ nothing here and survive. Which Function URLs there are is asked anew for each r
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,6 +22,7 @@ from penstock.protocol.urls import Auth, Cors, FunctionUrl, Lookup
 URL_PREFIX = "/lambda-url/"
 
 _LAMBDA_API = (lambda_api.INVOKE_PREFIX, lambda_api.STREAM_PREFIX)
+_AWS = re.compile(r"/\d{4}-\d\d-\d\d/|/_penstock/")  # any of its paths; asked where no function answers
 
 EventFormat = Literal["1.0", "2.0"]
 Flavour = Literal["rest", "http", "url"]  # REST API (1.0), HTTP API (2.0), Function URL (2.0)
@@ -51,7 +53,7 @@ class Routes:
 
     def match(self, path: str) -> Route | None:
         """The route of `path`, or None: then `listing(path)` is the body of a 404."""
-        if path.startswith(_LAMBDA_API):
+        if f"{path}/".startswith(_LAMBDA_API):
             return None  # a client of the Lambda API with the wrong port
         name = _url_function(path)
         if name is not None:
@@ -67,12 +69,15 @@ class Routes:
     def listing(self, path: str = "/") -> bytes:
         """JSON that says why nothing answers `path`, and where each of TARGET's functions is."""
         name = _url_function(path)
-        if path.startswith(_LAMBDA_API):
+        if _AWS.match(path):
             message = "This is the gateway. The Lambda API listens on another port: see --lambda-port."
         elif name:
             message = f"There is no Function URL of '{name}'."
         elif not self.functions:
-            message = "There are no functions."
+            message = (
+                "TARGET has no function. Those made with the Lambda API are at /lambda-url/<function>/, "
+                "once they have a Function URL."
+            )
         elif name is not None:
             message = "Name a function."
         else:

@@ -11,6 +11,8 @@ RESPONSE_PAYLOAD = 6 * MIB + 100
 EVENT_PAYLOAD = MIB
 # A request of the Lambda API as a whole, as AWS's own error says it: a 50 MB zip in Base64.
 MANAGEMENT_REQUEST = 70_167_211
+# The same without code; ours. JSON is read in one go, and streams wait: 128 KiB of it take some 30 ms.
+SETTINGS_REQUEST = 128 * KIB
 # The log tail of Invoke (LogType=Tail) is the last 4 KB: .../lambda/latest/api/API_Invoke.html
 LOG_TAIL = 4 * KIB
 # Client context, decoded: "Up to 3,583 bytes of base64-encoded data", API_Invoke.html

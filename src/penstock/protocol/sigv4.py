@@ -209,6 +209,7 @@ def _timestamp(text: str) -> str:
 
 def _from_http_date(text: str) -> str:
     try:
-        return format_time(parsedate_to_datetime(text).timestamp())
+        text = format_time(parsedate_to_datetime(text).timestamp())
     except (ValueError, TypeError, OverflowError, OSError):
-        return _timestamp(text)  # some send this format in it; else it raises
+        pass  # some send the other format in it
+    return _timestamp(text)  # also of a date: its year may have five digits

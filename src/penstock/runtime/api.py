@@ -157,6 +157,18 @@ class RuntimeApi:
 
     def next(self) -> Event:
         """Wait for the next event. Raises Disconnected, ApiError."""
+        answer = self._ask()
+        while answer.status == 204:  # nothing to do: ask again
+            answer = self._ask()
+        if answer.status != 200:
+            raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
+        info = InvocationInfo.from_headers(answer.headers)
+        attempt = info.invocation_id
+        self._attempt = f"{runtime_api.INVOCATION_ID}: {attempt}\r\n" if attempt else ""
+        return Event(info, answer.headers.get("content-type", ""), answer.body)
+
+    def _ask(self) -> Answer:
+        """Ask for the next event, unless that was done with the end of the last answer."""
         connection = self.connection
         if connection.last:
             self.reconnect()
@@ -166,15 +178,7 @@ class RuntimeApi:
         connection.asked = False
         while connection.pending > 1:
             self._taken(connection.read())
-        answer = connection.read()
-        if answer.status == 204:
-            return self.next()  # nothing to do: ask again
-        if answer.status != 200:
-            raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
-        info = InvocationInfo.from_headers(answer.headers)
-        attempt = info.invocation_id
-        self._attempt = f"{runtime_api.INVOCATION_ID}: {attempt}\r\n" if attempt else ""
-        return Event(info, answer.headers.get("content-type", ""), answer.body)
+        return connection.read()
 
     def respond(self, request_id: str, payload: bytes, content_type: str) -> None:
         """Answer with a buffered response. Raises Disconnected."""

@@ -3,6 +3,7 @@
 Source: awslambdaric, bootstrap.py (_get_handler). A module in a folder is `folder/module.function`.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -48,10 +49,8 @@ def _import(module_name: str, root: str) -> ModuleType:
         __import__(dotted)
         return sys.modules[dotted]
     except ImportError as error:
-        raise RuntimeFault(
-            errors.IMPORT_MODULE_ERROR,
-            f"Unable to import module '{module_name}': {errors.message_of(error)}",
-        ) from error
+        said = f"Unable to import module '{module_name}': {errors.message_of(error)}"
+        raise RuntimeFault(errors.IMPORT_MODULE_ERROR, said + _elsewhere(error, dotted, root)) from error
     except SyntaxError as error:
         raise RuntimeFault(
             errors.USER_CODE_SYNTAX_ERROR,
@@ -60,6 +59,21 @@ def _import(module_name: str, root: str) -> ModuleType:
         ) from error
     finally:
         sys.meta_path.remove(finder)
+
+
+def _elsewhere(error: ImportError, dotted: str, root: str) -> str:
+    """Where the module is if it was zipped with the folder around it, which is a common mistake; else ""."""
+    if error.name != dotted:
+        return ""
+    try:
+        folders = sorted(each.name for each in os.scandir(root) if each.is_dir())
+    except OSError:
+        return ""
+    path = dotted.replace(".", "/") + ".py"
+    for folder in folders:
+        if os.path.isfile(os.path.join(root, folder, path)):
+            return f" (there is {folder}/{path}: zip what is in {folder}, not {folder} itself)"
+    return ""
 
 
 def _not_found(module_name: str, function: str, module: ModuleType) -> str:

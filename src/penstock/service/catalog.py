@@ -13,14 +13,15 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from penstock.protocol.call import FunctionNotFound
 
 from .code import Code, CodeMissing, CodeStore
 from .functions import LATEST, Function, function_arn
-from .store import Store
+from .store import Store, StoreError
 
 Document = dict[str, Any]
 
@@ -83,8 +84,12 @@ class Entry:
         yield self.latest
         yield from self.versions.values()
 
+    def copy(self) -> "Entry":
+        """To be changed. Published versions, which do not change, are shared: there may be many."""
+        return copy.deepcopy(self, {id(version): version for version in self.versions.values()})
+
     def to_document(self) -> str:
-        return json.dumps(asdict(self), separators=(",", ":"))
+        return json.dumps(self, default=_members, separators=(",", ":"))
 
     @classmethod
     def from_document(cls, text: str) -> "Entry":
@@ -123,9 +128,15 @@ class Catalog:
         self._entries: dict[str, Entry] = {}
         self._runnable: dict[tuple[str, str], Function] = {}  # by name and version
         self._targets: dict[str, Function] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
-        for _, document in store.read("SELECT name, document FROM functions ORDER BY name"):
-            entry = Entry.from_document(document)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()  # those in use
+        for name, document in store.read("SELECT name, document FROM functions ORDER BY name"):
+            try:
+                entry = Entry.from_document(document)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise StoreError(
+                    f"the function {name} in {store.path} cannot be read: a later version of Penstock may"
+                    f" have written it ({type(error).__name__}: {error})"
+                ) from error
             self._find_code(entry)
             self._entries[entry.name] = entry
 
@@ -186,7 +197,7 @@ class Catalog:
         be saved: then nothing has changed.
         """
         async with self._lock(name):
-            entry = copy.deepcopy(self.entry(name))
+            entry = self.entry(name).copy()
             yield entry
             await self._save(entry)
 
@@ -298,6 +309,11 @@ class Catalog:
             log_format=logging.get("LogFormat", "Text"),
             log_level=logging.get("ApplicationLogLevel", ""),
         )
+
+
+def _members(value: Any) -> Document:
+    """One of the classes above, as JSON has it; as `asdict`, but nothing is copied."""
+    return {each.name: getattr(value, each.name) for each in fields(value)}
 
 
 def _version(document: Document) -> Version:

@@ -200,12 +200,14 @@ class CodeStore:
             self._looks[code.root] = (time.monotonic() + took * _REST, found)
         return found
 
-    def forget_unused(self, used: Collection[str], *, grace: float = _GRACE) -> None:
+    def forget_unused(
+        self, used: Collection[str], roots: Collection[str] = (), *, grace: float = _GRACE
+    ) -> None:
         """Remove all code but `used` (Base64), and but what was added in the last `grace` seconds.
 
-        `used` is to name the code of running environments, too: a function may yet import from it.
+        `roots` are those of running environments: a function may yet import from there.
         """
-        kept = {_hex(sha256) for sha256 in used if sha256}
+        kept = {_hex(sha256) for sha256 in used if sha256} | {os.path.basename(root) for root in roots}
         oldest = time.time() - grace
         with self._lock:
             found = {path.name.removesuffix(".zip") for path in self._folder.iterdir()}

@@ -35,6 +35,7 @@ _HTTP = HttpConfig(
 )
 _HTTP_LISTENING = replace(_HTTP, linger_limit=0)  # hung up on: what it still sends is answered by a reset
 _BACKLOG = 64
+_MOST = limits.OPEN_FILES  # connections of a runtime with all that it started: descriptors are everybody's
 _PAUSE = 0.1  # seconds, when a connection cannot be taken
 
 
@@ -173,7 +174,10 @@ class Listening(_Connections):
                 if isinstance(error, BlockingIOError):
                     return
             else:
-                self._serve(sock)
+                if len(self._open) < _MOST:
+                    self._serve(sock)
+                else:
+                    sock.close()
 
     def _accept_again(self) -> None:
         self._loop.add_reader(self._listener, self._accept)

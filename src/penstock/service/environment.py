@@ -210,7 +210,9 @@ class Environment:
         self._waiting.append(writer)
         if self.state is State.RUNNING and not self.given_up:
             self._hand_out()
-        elif self.state is not State.READY:
+        elif self.state is State.READY:
+            self._cancel_timers()  # of `hung_up`: here it is
+        else:
             self._free()
 
     def hung_up(self, writer: Writer) -> None:

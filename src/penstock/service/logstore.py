@@ -427,7 +427,8 @@ class _Segments:
     def _begin(self, size: int) -> None:
         """Begin a file, for a line of `size` bytes and others. The oldest ones make room for it."""
         if not self._sizes:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self._folder.parent, self._folder):  # the mode is only for the last of a path
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         number = next(reversed(self._sizes), 0) + 1
         while self._sizes and sum(self._sizes.values()) + max(size, self._most) > self._limit:
             oldest = next(iter(self._sizes))

@@ -76,10 +76,18 @@ def folder(environment: Mapping[str, str] | None = None) -> Path:
     """Where runtimes are installed: $PENSTOCK_RUNTIMES, else the user's data folder."""
     environment = os.environ if environment is None else environment
     if given := environment.get("PENSTOCK_RUNTIMES"):
-        return Path(given)
+        return Path(given).absolute()
     data = environment.get("XDG_DATA_HOME", "")
-    base = Path(data) if os.path.isabs(data) else Path.home() / ".local/share"
+    base = Path(data) if os.path.isabs(data) else _home() / ".local/share"
     return base / "penstock/runtimes"
+
+
+def _home() -> Path:
+    """The user's; a folder that is not there, if the system does not know this user."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/nonexistent")
 
 
 def launch(function: Function, note: Callable[[str], None]) -> Launch:
@@ -147,7 +155,7 @@ def find_python(version: str) -> str | None:
         program = os.path.join(place, name)
         if os.path.isabs(program) and os.access(program, os.X_OK) and not _is_script(program):
             return program
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    root = Path(os.environ.get("PYENV_ROOT") or _home() / ".pyenv")
     found = [path for path in root.glob(f"versions/{version}.*/bin/{name}") if os.access(path, os.X_OK)]
     return str(max(found, key=lambda path: _numbers(path.parent.parent.name))) if found else None
 

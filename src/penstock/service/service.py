@@ -56,6 +56,11 @@ class Service:
         """How many invocations have not ended."""
         return len(self._invocations)
 
+    def roots(self) -> set[str]:
+        """The folders of the code that runs, or is about to."""
+        users: list[Environment | Invocation] = [*self._environments.values(), *self._invocations]
+        return {each.function.root for each in users}
+
     async def start(self) -> None:
         """Have an interpreter ready for each function. Raises SpawnerError, in words for a person."""
         self.loop = asyncio.get_running_loop()

@@ -6,6 +6,7 @@ import pytest
 
 from api_kit import INVOKE, Counter
 from penstock.protocol import limits
+from penstock.service.api.collect import PATIENCE
 
 
 def test_a_body_in_pieces() -> None:
@@ -31,6 +32,22 @@ def test_the_limit_counts_what_comes(over: int) -> None:
             413,
             "6291457 byte payload is too large for the RequestResponse invocation type (limit 6291456 bytes)",
         )
+
+
+@pytest.mark.parametrize(("path", "status"), [(INVOKE, 413), ("/x", 404)])
+def test_a_body_without_an_end_is_not_read_for_ever(path: str, status: int) -> None:
+    counter = Counter()
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    counter.connection.data_received(head.encode())
+    piece = b"400000\r\n" + bytes(4 * limits.MIB) + b"\r\n"
+    for _ in range((limits.REQUEST_PAYLOAD + PATIENCE) // (4 * limits.MIB) - 2):
+        counter.connection.data_received(piece)
+    assert not counter.wire.sent
+    for _ in range(4):
+        counter.connection.data_received(piece)
+    assert counter.status == status
+    assert counter.headers["Connection"] == "close"
+    assert counter.record.status == status
 
 
 def test_who_leaves_within_the_request_is_logged_and_nothing_is_done() -> None:

@@ -1,13 +1,15 @@
 import asyncio
 import base64
+import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from management_kit import ARN, PYTHON, Management, zipped
+from management_kit import ARN, PYTHON, ROLE, Management, zipped
 from penstock.service import runtimes
 from penstock.service.api import app, functions
 from penstock.service.api.errors import ApiError
@@ -251,6 +253,54 @@ async def test_a_large_zip_is_read_beside_the_loop(api: Management) -> None:
     assert (Path(api.catalog.resolve("app").root) / "app.py").read_text() == source
     status, code, _ = await api.refuse("other", Code={"ZipFile": zipped(source)}, Timeout=901)
     assert (status, code) == (400, "ValidationException")
+
+
+def large(body: dict[str, Any]) -> functions.ApiRequest:
+    return functions.ApiRequest("CreateFunction", {}, body=json.dumps(body).encode())
+
+
+@asynchronous
+async def test_a_large_zip_may_be_escaped(api: Management) -> None:
+    """Some clients write a slash as \\/, as JSON allows."""
+    code = zipped(bytes(range(256)).decode("latin-1") * 2000)
+    text = base64.b64encode(code).decode()
+    assert "/" in text
+    request = large({"FunctionName": "app", "Role": ROLE, "Runtime": PYTHON, "Handler": "app.handler"})
+    body = request.body[:-1] + b', "Code": {"ZipFile": "' + text.replace("/", "\\/").encode() + b'"}}'
+    reply = await api.handlers["CreateFunction"](replace(request, body=body))
+    assert reply.document is not None
+    assert reply.document["CodeSize"] == len(code)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"Description": "x" * 400_000},
+        {"Code": {"ZipFile": "eA==", "S3Key": "x" * 400_000}},
+        {"Code": {"ZipFile": "eA==" * 100_000}, "Tags": {f"key{number}": "" for number in range(20_000)}},
+        {"Tags": {f"key{number}": "" for number in range(40_000)}, "Code": {"ZipFile": "eA=="}},
+    ],
+)
+@asynchronous
+async def test_what_is_large_is_the_zip(api: Management, body: dict[str, Any]) -> None:
+    given = {"FunctionName": "app", "Role": ROLE, "Code": {}, **body}
+    with pytest.raises(ApiError) as refused:
+        await api.handlers["CreateFunction"](large(given))
+    assert (refused.value.status, refused.value.code) in {
+        (413, "RequestEntityTooLargeException"),
+        (400, "ValidationException"),  # of what stands in for it
+    }
+
+
+@pytest.mark.parametrize("text", ["x" * 300_001, "é" * 300_000, "\ud800" * 100_000])
+@asynchronous
+async def test_a_large_zip_that_is_no_base64(api: Management, text: str) -> None:
+    given = {"FunctionName": "app", "Role": ROLE, "Code": {"ZipFile": text}}
+    plain = json.dumps(given, ensure_ascii=False).encode(errors="surrogatepass")
+    for body in (json.dumps(given).encode(), plain):
+        with pytest.raises(ApiError) as refused:
+            await api.handlers["CreateFunction"](functions.ApiRequest("CreateFunction", {}, body=body))
+        assert refused.value.status == 400
 
 
 @asynchronous

@@ -76,6 +76,18 @@ def test_a_request_that_is_too_large_is_read_and_refused() -> None:
     assert not asked
 
 
+def test_only_code_may_be_large() -> None:
+    async def handler(request: ApiRequest) -> Reply:
+        return Reply(200, {"read": len(request.body)})
+
+    counter = Counter(handlers={"CreateFunction": handler, "UpdateFunctionConfiguration": handler})
+    body = bytes(limits.SETTINGS_REQUEST + 1)
+    assert asyncio.run(counter.ask("POST", CREATE, body)) == (200, {"read": len(body)})
+    status, document = asyncio.run(counter.ask("PUT", CREATE + "/app/configuration", body))
+    said = "Request must be smaller than 131072 bytes for the UpdateFunctionConfiguration operation"
+    assert (status, document["Message"]) == (413, said)
+
+
 def test_a_refusal_whose_client_has_left_is_logged() -> None:
     gate = asyncio.Event()
 

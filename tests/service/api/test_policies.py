@@ -7,6 +7,7 @@ import pytest
 
 from penstock.service.api import policies
 from penstock.service.functions import LATEST
+from penstock.service.store import StoreError
 from settings_kit import ARN, Api, asynchronous, compare
 
 ALLOW = {"StatementId": "s3", "Action": "lambda:InvokeFunction", "Principal": "s3.amazonaws.com"}
@@ -167,6 +168,25 @@ async def test_revisions(api: Api) -> None:
         assert refused[:2] == (412, "PreconditionFailedException")
         await api.call("RemovePermission", "app", **gone, RevisionId=revision(api, qualifier))
         assert api.catalog.entry("app").latest.generation == generation, "environments can stay"
+
+
+@pytest.mark.parametrize("named", [{}, {"Qualifier": "1"}, {"Qualifier": "live"}])
+@asynchronous
+async def test_a_change_that_cannot_be_kept_has_not_been(
+    api: Api, monkeypatch: pytest.MonkeyPatch, named: dict[str, str]
+) -> None:
+    await api.add()
+    qualifier = named.get("Qualifier", "")
+    before = revision(api, qualifier)
+
+    async def full(job: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(api.store, "write", full)
+    with pytest.raises(StoreError):
+        await add(api, **named)
+    assert revision(api, qualifier) == before
+    assert api.catalog.entry("app").policies == {}
 
 
 def revision(api: Api, qualifier: str) -> str:

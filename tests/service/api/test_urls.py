@@ -33,6 +33,21 @@ def test_the_gateway_has_them_there() -> None:
     assert urls._PATH == routes.URL_PREFIX
 
 
+@pytest.mark.parametrize(
+    ("gateway", "host", "shown"),
+    [
+        ("http://127.0.0.1:3000", "example.com:3001", "http://127.0.0.1:3000"),
+        ("http://0.0.0.0:3000", "192.0.2.2:3001", "http://192.0.2.2:3000"),
+        ("http://0.0.0.0:3000", "example.com", "http://example.com:3000"),
+        ("http://[::]:3000", "[2001:db8::1]:3001", "http://[2001:db8::1]:3000"),
+        ("http://[::]:3000", "[2001:db8::1]", "http://[2001:db8::1]:3000"),
+        ("http://0.0.0.0:3000", "", "http://0.0.0.0:3000"),
+    ],
+)
+def test_a_url_can_be_reached_from_where_it_was_asked_for(gateway: str, host: str, shown: str) -> None:
+    assert urls._reachable(gateway, host) == shown
+
+
 def without_times(answer: dict[str, Any], *expected: str) -> dict[str, Any]:
     """An answer, its times checked and taken out."""
     times = {name: answer.pop(name) for name in ("CreationTime", "LastModifiedTime") if name in answer}

@@ -134,9 +134,14 @@ def test_base64_of_any_length(size: int) -> None:
         assert refused(Blob=padded) == ("SerializationException", "Blob is not Base64")
 
 
-def test_infinity_is_no_number() -> None:
-    with pytest.raises(ApiError, match="NUMBER_VALUE can not be converted to an Integer"):
-        read(ApiRequest("Any", {}, {}, b'{"Number": 1e999}'), SHAPE)
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" + "0" * 400, "-1" + "0" * 400])
+def test_a_number_may_be_too_large_to_be_one(number: str) -> None:
+    for member in ("Number", "Double"):
+        with pytest.raises(ApiError, match="NUMBER_VALUE can not be converted to a"):
+            read(ApiRequest("Any", {}, {}, b'{"%b": %b}' % (member.encode(), number.encode())), SHAPE)
+    if "e" not in number:
+        with pytest.raises(ApiError, match="NUMBER_VALUE can not be converted to an Integer"):
+            read(ApiRequest("Any", {}, {"Number": [number]}), SHAPE, query=("Number",))
 
 
 @pytest.mark.parametrize(

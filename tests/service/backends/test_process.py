@@ -1,6 +1,7 @@
 """Environments as local processes, through the one interface."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -150,6 +151,31 @@ def test_a_killed_spawner_is_started_again(tmp_path: Path) -> None:
         await asyncio.wait((again.process, again.failure), return_when=asyncio.FIRST_COMPLETED)
         assert again.process.done(), again.failure.result()
         close(again)
+
+    run(test)
+
+
+def test_without_descriptors_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(backend: ProcessBackend, notes: list[str]) -> None:
+        await backend.start(sys.executable)
+        real, given = os.dup, []
+
+        def few(fd: int) -> int:
+            if given:
+                raise OSError(errno.EMFILE, "Too many open files")
+            given.append(real(fd))
+            return given[0]
+
+        told = Told()
+        spec = Spec("e1", sys.executable, str(tmp_path), {}, limits.MIB)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "dup", few)
+            with pytest.raises(OSError, match="Too many open files"):
+                backend.spawn(spec, 0, 0, told)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(given[0])
+        await backend.stop()
+        assert not told.exit.done()  # whoever could not start it has buried it already
 
     run(test)
 

@@ -10,6 +10,9 @@ from penstock.protocol.call import FunctionNotFound
 from .calllog import CallLog
 from .errors import ApiError, not_found
 
+PATIENCE = limits.MANAGEMENT_REQUEST
+"""Bytes above a limit that are read before the answer: many clients read it only when they have sent all."""
+
 
 class Signed(Protocol):
     """A request whose head was acceptable: `check` says whether its body is the one that was signed."""
@@ -36,6 +39,8 @@ class Collector(Exchange):
             self._size += len(piece)
             if self._size <= self._limit:
                 self._body += piece
+        if self._size > self._limit + PATIENCE:
+            self._log.refuse(self._writer, self.too_large(self._size))
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         try:

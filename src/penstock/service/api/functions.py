@@ -7,7 +7,6 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html an
 
 import asyncio
 import base64
-import copy
 import hashlib
 import hmac
 import re
@@ -20,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from penstock.protocol import limits
 from penstock.protocol.call import FunctionNotFound
 from penstock.service import names, runtimes
 from penstock.service.catalog import Catalog, Entry, FunctionExists, Version
@@ -28,23 +28,19 @@ from penstock.service.functions import LATEST, Function
 
 from . import configuration, describe
 from .errors import ApiError, invalid_parameter, not_found
-from .naming import LONGEST_PAGE, named, page
+from .naming import LONGEST_PAGE, PERMITTED, named, page
 from .request import ApiRequest, Document, Handler, Reply
 from .shapes import INPUTS, QUERY
 from .tags import check_tags
-from .validation import read
+from .validation import Blob, read
 
 FOLDERS = "hot-reload"  # the S3Bucket that means folders of this machine
 
 _CODE_PATH = "/_penstock/code/"
 _SECRET = secrets.token_bytes(32)  # of this process: what it gave out ends with it
-_LARGE = 1 << 18  # bytes of a request
+_LARGE = 1 << 18  # bytes of a request: twice what all but its code may have
 _VALID = 600  # seconds that the address of a function's code holds, as on AWS
 
-_PERMITTED = (
-    "This operation is permitted on Lambda functions only. Aliases and versions do not support this"
-    " operation. Please specify either a function name or an unqualified function ARN."
-)
 _NO_SOURCE = "Please provide a source for function code."
 _TWO_SOURCES = "Please do not provide other FunctionCode parameters when providing a ZipFile."
 _NO_IMAGE = "Please don't provide ImageUri when {} a function with packageType Zip."
@@ -82,7 +78,7 @@ class FunctionOperations:
         except names.InvalidName as error:
             raise ApiError(error.code, str(error), status=error.status) from None
         if name.qualifier not in ("", LATEST):
-            raise invalid_parameter(_PERMITTED)
+            raise invalid_parameter(PERMITTED)
         settings = configuration.created(values)
         check_tags(values.get("Tags", {}), {})
         if name.function in catalog:
@@ -134,7 +130,7 @@ class FunctionOperations:
         refuse_target(self._catalog.entry(name))
         code = await self._code(values, "updating")
         if values.get("DryRun"):
-            entry = copy.deepcopy(self._catalog.entry(name))
+            entry = self._catalog.entry(name).copy()
             _set_code(entry, values, code)
             return Reply(200, describe.function(self._catalog, entry, entry.latest, ""))
         async with self._catalog.edit(name) as entry:
@@ -238,7 +234,7 @@ def whole(request: ApiRequest, catalog: Catalog) -> str:
     """The name of a function that is to be changed as a whole. Raises ApiError, FunctionNotFound."""
     name = named(request, catalog, names.PLAIN)
     if name.qualifier not in ("", LATEST):
-        raise invalid_parameter(_PERMITTED)
+        raise invalid_parameter(PERMITTED)
     return name.function
 
 
@@ -370,7 +366,49 @@ async def _inputs_with_code(request: ApiRequest) -> Document:
     """`inputs`, beside the loop where that takes long: streams go on meanwhile."""
     if len(request.body) < _LARGE:
         return inputs(request)
-    return await asyncio.to_thread(inputs, request)
+    return await asyncio.to_thread(_inputs_around_code, request)
+
+
+def _inputs_around_code(request: ApiRequest) -> Document:
+    """`inputs` of a request that is large, by its code.
+
+    A thread that reads JSON lets no other one run. So the code's text is taken out first, and something
+    short put in its place: what is left is no longer than a request of another operation.
+    """
+    body = request.body
+    begin, end = _longest_text(body)
+    if len(body) - (end - begin) > limits.SETTINGS_REQUEST:
+        raise _too_large_but_code(request)
+    mark = secrets.token_bytes(24)
+    short = b"%b%b%b" % (body[:begin], base64.b64encode(mark), body[end:])
+    values = inputs(replace(request, body=short))
+    source: Document = values.get("Code", values)
+    if source.get("ZipFile") != mark:
+        raise _too_large_but_code(request)
+    if body.find(b"\\", begin, end) < 0:
+        source["ZipFile"] = Blob().decode(memoryview(body)[begin:end])
+    else:  # some clients write a slash as \/
+        text = ApiRequest(request.operation, {}, body=b'{"text":"%b"}' % body[begin:end]).json()["text"]
+        source["ZipFile"] = Blob().read(text)
+    return values
+
+
+def _longest_text(body: bytes) -> tuple[int, int]:
+    """Where the text that is more than half of `body` begins and ends; 0 if none begins soon."""
+    begin = body.find(b'"') + 1
+    while 0 < begin <= limits.SETTINGS_REQUEST and (end := body.find(b'"', begin)) >= 0:
+        if end - begin > len(body) // 2:
+            return begin, end
+        begin = end + 1
+    return 0, 0
+
+
+def _too_large_but_code(request: ApiRequest) -> ApiError:
+    message = (
+        f"Request must be smaller than {limits.SETTINGS_REQUEST} bytes without its ZipFile for the"
+        f" {request.operation} operation"
+    )
+    return ApiError("RequestEntityTooLargeException", message)
 
 
 def _set_code(entry: Entry, values: Mapping[str, Any], code: Code) -> None:

@@ -15,6 +15,8 @@ from .collect import Collector, Signed
 from .errors import ApiError, not_found
 from .request import ApiRequest, Handler, Reply
 
+_WITH_CODE = ("CreateFunction", "UpdateFunctionCode")  # in their request
+
 logger = logging.getLogger("penstock.service")
 
 
@@ -32,17 +34,15 @@ class Managed(Collector):
         log: CallLog,
         signed: Signed | None,
     ) -> None:
-        super().__init__(writer, log, signed, limits.MANAGEMENT_REQUEST)
+        limit = limits.MANAGEMENT_REQUEST if log.operation in _WITH_CODE else limits.SETTINGS_REQUEST
+        super().__init__(writer, log, signed, limit)
         self._handler = handler
         self._request = request
         self._running = running
         self._gone = False
 
     def too_large(self, size: int) -> ApiError:
-        message = (
-            f"Request must be smaller than {limits.MANAGEMENT_REQUEST} bytes"
-            f" for the {self._log.operation} operation"
-        )
+        message = f"Request must be smaller than {self._limit} bytes for the {self._log.operation} operation"
         return ApiError("RequestEntityTooLargeException", message)
 
     def serve(self, body: bytes) -> None:

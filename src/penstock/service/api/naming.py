@@ -15,7 +15,7 @@ from .validation import Number, Structure, Text, read
 LONGEST_PAGE = 50  # what AWS gives at once where a request does not say
 
 _PAGE = Structure({"Marker": Text(), "MaxItems": Number(1, LONGEST_PAGE)})
-_PERMITTED = (
+PERMITTED = (
     "This operation is permitted on Lambda functions only. Aliases and versions do not support this"
     " operation. Please specify either a function name or an unqualified function ARN."
 )
@@ -39,7 +39,7 @@ def unqualified(request: ApiRequest, functions: Functions) -> str:
     """The function's name, for operations that versions and aliases do not have. Raises as `named` does."""
     name = named(request, functions, names.PLAIN)
     if name.qualifier:
-        raise invalid_parameter(_PERMITTED)
+        raise invalid_parameter(PERMITTED)
     return name.function
 
 

@@ -12,6 +12,7 @@ import json
 import re
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from penstock.service.catalog import Alias, Catalog, Entry, Version
@@ -100,7 +101,7 @@ class Policies:
             if (size := len(document(policy).encode())) > _LONGEST:
                 message = f"The final policy size ({size}) is bigger than the limit ({_LONGEST})."
                 raise ApiError("PolicyLengthExceededException", message)
-            holder.revision_id = str(uuid.uuid4())
+            _revise(entry, holder)
         return Reply(201, {"Statement": _json(policy[sid])})
 
     async def get_policy(self, request: ApiRequest) -> Reply:
@@ -130,7 +131,7 @@ class Policies:
             del policy[sid]
             if not policy:
                 del entry.policies[name.qualifier]
-            holder.revision_id = str(uuid.uuid4())
+            _revise(entry, holder)
         return Reply(204)
 
     def _holder(self, entry: Entry, qualifier: str) -> Version | Alias:
@@ -177,6 +178,16 @@ def _principal(text: str) -> str | dict[str, str]:
     if _IDENTITY.fullmatch(text):
         return {"AWS": text}
     raise invalid_parameter("The provided principal was invalid. Please check the principal and try again.")
+
+
+def _revise(entry: Entry, holder: Version | Alias) -> None:
+    """A policy has changed: what it belongs to is of another revision."""
+    revision_id = str(uuid.uuid4())
+    if isinstance(holder, Version) and holder is not entry.latest:
+        # Published versions are shared with whoever reads the function before this change is saved.
+        entry.versions[holder.version] = replace(holder, revision_id=revision_id)
+    else:
+        holder.revision_id = revision_id
 
 
 def _check_revision(given: str | None, holder: Version | Alias, where: str) -> None:

@@ -7,6 +7,7 @@ Source: https://docs.aws.amazon.com/lambda/latest/dg/urls-configuration.html and
 API_CreateFunctionUrlConfig.html.
 """
 
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -37,6 +38,8 @@ _CREATE = Structure(_MEMBERS, required=("AuthType",))
 _UPDATE = Structure(_MEMBERS)
 
 _PATH = "/lambda-url/"  # where the gateway has them
+_ANYWHERE = re.compile(r"http://(0\.0\.0\.0|\[::\])(?=:|$)")
+_PORT = re.compile(r":\d*$")
 _NO_FUNCTION = "Function does not exist"
 _NO_CONFIG = "The resource you requested does not exist."
 
@@ -73,13 +76,13 @@ class Urls:
             now = _now()
             times = {"CreationTime": now, "LastModifiedTime": now}
             config = entry.urls[name.qualifier] = _merged({"InvokeMode": "BUFFERED", **times}, values)
-        shown = self._shown(name, config, without=() if "InvokeMode" in values else ("InvokeMode",))
+        shown = self._shown(request, name, config, without=() if "InvokeMode" in values else ("InvokeMode",))
         del shown["LastModifiedTime"]
         return Reply(201, shown)
 
     async def get_function_url_config(self, request: ApiRequest) -> Reply:
         name = named(request, self._catalog, names.URL)
-        return Reply(200, self._shown(name, _config(self._entry(name), name)))
+        return Reply(200, self._shown(request, name, _config(self._entry(name), name)))
 
     async def update_function_url_config(self, request: ApiRequest) -> Reply:
         """Members that are given replace what was there; an empty Cors is none any more."""
@@ -90,7 +93,7 @@ class Urls:
             old = {**_config(entry, name), "LastModifiedTime": _now()}
             config = entry.urls[name.qualifier] = _merged(old, values)
         without = () if "InvokeMode" in values else ("InvokeMode",)
-        return Reply(200, self._shown(name, config, without=without))
+        return Reply(200, self._shown(request, name, config, without=without))
 
     async def delete_function_url_config(self, request: ApiRequest) -> Reply:
         name = named(request, self._catalog, names.URL)
@@ -108,7 +111,7 @@ class Urls:
         if name.qualifier:
             configs = {key: each for key, each in configs.items() if key == name.qualifier}
         all = {
-            qualifier: self._shown(names.Name(name.function, qualifier), config)
+            qualifier: self._shown(request, names.Name(name.function, qualifier), config)
             for qualifier, config in configs.items()
         }
         shown, more = page(request, all)
@@ -119,14 +122,23 @@ class Urls:
             raise not_found(_NO_CONFIG)
         return self._catalog.entry(name.function)
 
-    def _shown(self, name: names.Name, config: Document, *, without: tuple[str, ...] = ()) -> Document:
+    def _shown(
+        self, request: ApiRequest, name: names.Name, config: Document, *, without: tuple[str, ...] = ()
+    ) -> Document:
         """A configuration as the API answers it."""
         called = f"{name.function}:{name.qualifier}" if name.qualifier else name.function
         return {
-            "FunctionUrl": f"{self._gateway().rstrip('/')}{_PATH}{called}/",
+            "FunctionUrl": f"{_reachable(self._gateway().rstrip('/'), request.host)}{_PATH}{called}/",
             "FunctionArn": self._catalog.arn(name.function, name.qualifier),
             **{member: value for member, value in config.items() if member not in without},
         }
+
+
+def _reachable(gateway: str, host: str) -> str:
+    """The gateway's address for who has reached the Lambda API as `host`: 0.0.0.0 is nobody's address."""
+    match = _ANYWHERE.match(gateway)
+    name = _PORT.sub("", host)
+    return f"http://{name}{gateway[match.end() :]}" if match and name else gateway
 
 
 def _config(entry: Entry, name: names.Name) -> Document:

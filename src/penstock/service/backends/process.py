@@ -156,6 +156,8 @@ class _Spawner:
         self._send()
 
     def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
+        """Order an environment. Raises OSError when there are no descriptors left, and knows nothing then."""
+        given = _copies([log] if dial is None else [log, dial])
         mark = self._marks[spec.id] = 1 + int.from_bytes(os.urandom(6), "big")
         order = {
             "spawn": spec.id,
@@ -166,8 +168,7 @@ class _Spawner:
             "command": spec.command,
         }
         self._listeners[spec.id] = listener
-        given = [log] if dial is None else [log, dial]
-        self._unsent.append((json.dumps(order).encode(), [os.dup(fd) for fd in given]))
+        self._unsent.append((json.dumps(order).encode(), given))
         self._send()
 
     async def stop(self) -> None:
@@ -304,6 +305,18 @@ class _Spawner:
         for _, fds in self._unsent:
             _close_all(fds)
         self._unsent.clear()
+
+
+def _copies(fds: list[int]) -> list[int]:
+    """Descriptors of our own of the same files: all of them, or OSError."""
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))
+    except OSError:
+        _close_all(copies)
+        raise
+    return copies
 
 
 def _close_all(fds: list[int]) -> None:

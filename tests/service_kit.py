@@ -41,6 +41,9 @@ class FixedFunctions:
     def keys(self, name: str) -> set[str]:
         return {self.by_name[name].key} if name in self.by_name else set()
 
+    def reservations(self) -> dict[str, int]:
+        return dict(self.limits)
+
     def reserved(self, name: str) -> int | None:
         return self.limits.get(name)
 

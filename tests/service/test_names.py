@@ -16,7 +16,6 @@ from penstock.service.names import (
     InvalidName,
     Kind,
     Name,
-    check_alias,
     parse,
 )
 
@@ -200,18 +199,6 @@ def test_a_function_url_is_of_a_function_or_an_alias() -> None:
 def test_a_long_name_is_cut_in_the_message() -> None:
     assert len(str(invalid("x!" * 10_000))) < 1500
     assert len(str(invalid("app", "x!" * 10_000))) < 1500
-
-
-@pytest.mark.parametrize("name", ["live", "a-b_C9", "1a", "a" * 128])
-def test_aliases(name: str) -> None:
-    check_alias(name)
-
-
-@pytest.mark.parametrize("name", ["", "1", "123", "$LATEST", "a.b", "a/b", "é", "a" * 129, "live\n"])
-def test_what_is_no_alias(name: str) -> None:
-    with pytest.raises(InvalidName, match="at 'name' failed to satisfy constraint") as raised:
-        check_alias(name)
-    assert raised.value.code == "ValidationException"
 
 
 HOSTILE = st.text(

@@ -179,24 +179,6 @@ def test_a_job_that_ends_the_transaction_is_found_out(run: Run, tmp_path):
     run(test())
 
 
-def test_write_soon_is_written_and_its_failure_logged(run: Run, tmp_path, caplog):
-    def fails(connection: sqlite3.Connection) -> None:
-        raise ValueError("why")
-
-    async def test():
-        async with opened(tmp_path) as store:
-            store.write_soon(put("early"))
-            store.write_soon(fails)
-            await store.write(put("now"))
-            store.write_soon(fails)
-            store.write_soon(put("at the end"))
-        async with opened(tmp_path) as store:
-            assert names(store) == ["early", "now", "at the end"]
-
-    run(test())
-    assert {record.getMessage() for record in caplog.records} == {"what was to be stored is lost: why"}
-
-
 def test_closing_writes_what_waits_and_is_the_end(run: Run, tmp_path):
     async def test():
         store = Store.open(tmp_path)
@@ -207,7 +189,7 @@ def test_closing_writes_what_waits_and_is_the_end(run: Run, tmp_path):
         with pytest.raises(StoreError, match="is closed"):
             await store.write(put("late"))
         with pytest.raises(StoreError, match="is closed"):
-            store.write_soon(put("late"))
+            store.submit(put("late"))
         with pytest.raises(StoreError, match="is closed"):
             store.read("SELECT 1")
         assert "closed" in repr(store)
@@ -436,8 +418,8 @@ def test_a_backup_of_a_store_in_use(run: Run, tmp_path):
                 return number
 
             writing = asyncio.ensure_future(write_on())
-            await asyncio.to_thread(store.backup, copy)
-            await asyncio.to_thread(store.backup, copy)  # again, over the first
+            await asyncio.to_thread(backup, store.path, copy)
+            await asyncio.to_thread(backup, store.path, copy)  # again, over the first
             stop = True
             assert await writing
         assert list(tmp_path.glob("*.partial")) == []
@@ -471,9 +453,9 @@ def test_a_backup_that_cannot_be_made(run: Run, tmp_path):
     async def test():
         async with opened(tmp_path / "data") as store:
             with pytest.raises(StoreError, match="is the database itself"):
-                store.backup(store.path)
+                backup(store.path, store.path)
             with pytest.raises(StoreError, match=r"cannot copy .* to .*/none/copy.db: No such file"):
-                store.backup(tmp_path / "none" / "copy.db")
+                backup(store.path, tmp_path / "none" / "copy.db")
             with pytest.raises(StoreError, match="there is no database"):
                 backup(tmp_path / DATABASE, tmp_path / "copy.db")
             (tmp_path / "text").write_text("no database" * 1000)

@@ -14,13 +14,12 @@ from typing import Any, BinaryIO, TextIO
 from urllib.parse import quote, urlencode
 
 from penstock.client.signing import Signer
+from penstock.protocol.lambda_api import LOGS_PREFIX
 from penstock.protocol.limits import MIB
 
 from .endpoint import Connection, endpoint_url
 from .errors import CommandError, UsageError
 from .output import escape, short_id, wants_colour
-
-PATH = "/_penstock/logs/"
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -71,7 +70,7 @@ def _path(options: Mapping[str, Any], now: float) -> str:
         query["requestId"] = options["request_id"]
     # An ARN is welcome; a function has one log, whatever the version.
     name = options["function"].rpartition("function:")[2].partition(":")[0]
-    return f"{PATH}{quote(name, safe='')}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
+    return f"{LOGS_PREFIX}{quote(name, safe='')}" + (f"?{urlencode(query, quote_via=quote)}" if query else "")
 
 
 def _lines(response: http.client.HTTPResponse) -> Iterator[list[bytes]]:

@@ -17,6 +17,7 @@ from typing import Protocol, TextIO
 
 from penstock.protocol.limits import MIB
 from penstock.protocol.record import RequestRecord
+from penstock.protocol.urls import URL_PREFIX
 from penstock.service.logs import LogLine
 
 
@@ -251,10 +252,10 @@ def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
     names = [name for name, _ in listening.functions]
     first = names[0]
     # One function answers every path; of several, each is under its own.
-    url = f"{listening.gateway}/" if len(names) == 1 else f"{listening.gateway}/lambda-url/{first}/"
+    url = f"{listening.gateway}/" if len(names) == 1 else f"{listening.gateway}{URL_PREFIX}{first}/"
     width = max(map(len, names))
     served = "\n".join(
-        f"  {escape(name):{width}}  {listening.gateway}/lambda-url/{name}/  from {escape(source)}"
+        f"  {escape(name):{width}}  {listening.gateway}{URL_PREFIX}{name}/  from {escape(source)}"
         for name, source in listening.functions
     )
     settings = "".join(

@@ -23,9 +23,8 @@ from penstock.protocol import limits
 from penstock.service import guard, urls
 from penstock.service.access import Access
 from penstock.service.api.app import LambdaApi
-from penstock.service.api.download import Download
+from penstock.service.api.download import Download, check_location
 from penstock.service.api.eventinvoke import settings_of
-from penstock.service.api.functions import check_location
 from penstock.service.api.logs import logs_exchange
 from penstock.service.api.signed import SignedRequests
 from penstock.service.api.table import operation_handlers
@@ -209,8 +208,6 @@ class Platform:
                 await asyncio.gather(starting, return_exceptions=True)
                 return 128 + first.result()
             starting.result()
-            for entry in catalog.entries():
-                service.changed(entry.name)  # what was reserved before is still so
             # The name may mean two addresses, of which port 0 would give each its own port.
             host = "127.0.0.1" if command.host == "localhost" else command.host
             self._gateway_url = await self._listen(gateway, host, command.port, "--port")
@@ -306,7 +303,7 @@ def _kept_note(catalog: Catalog) -> list[str]:
 
 
 def _reserved_note(catalog: Catalog, limit: int) -> list[str]:
-    reserved = sum(entry.reserved or 0 for entry in catalog.entries())
+    reserved = sum(catalog.reservations().values())
     if reserved < limit:
         return []
     return [

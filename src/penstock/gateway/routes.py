@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from penstock.protocol import lambda_api
-from penstock.protocol.urls import Auth, Cors, FunctionUrl, Lookup
-
-URL_PREFIX = "/lambda-url/"
+from penstock.protocol.urls import URL_PREFIX, Auth, Cors, FunctionUrl, Lookup
 
 _LAMBDA_API = (lambda_api.INVOKE_PREFIX, lambda_api.STREAM_PREFIX)
-_AWS = re.compile(r"/\d{4}-\d\d-\d\d/|/_penstock/")  # any of its paths; asked where no function answers
+_AWS = re.compile(
+    rf"/\d{{4}}-\d\d-\d\d/|{lambda_api.OWN_PREFIX}"
+)  # any of its paths; asked where no function answers
 
 EventFormat = Literal["1.0", "2.0"]
 Flavour = Literal["rest", "http", "url"]  # REST API (1.0), HTTP API (2.0), Function URL (2.0)
@@ -75,7 +75,7 @@ class Routes:
             message = f"There is no Function URL of '{name}'."
         elif not self.functions:
             message = (
-                "TARGET has no function. Those made with the Lambda API are at /lambda-url/<function>/, "
+                f"TARGET has no function. Those made with the Lambda API are at {URL_PREFIX}<function>/, "
                 "once they have a Function URL."
             )
         elif name is not None:

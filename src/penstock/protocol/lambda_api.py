@@ -12,6 +12,11 @@ INVOKE_SUFFIX = "/invocations"
 STREAM_PREFIX = "/2021-11-15/functions/"
 STREAM_SUFFIX = "/response-streaming-invocations"
 
+# Ours, beside AWS's: a function's log, and its code as a file.
+OWN_PREFIX = "/_penstock/"
+LOGS_PREFIX = OWN_PREFIX + "logs/"  # + function name
+CODE_PREFIX = OWN_PREFIX + "code/"  # + the SHA-256, hexadecimal
+
 # On the request.
 INVOCATION_TYPE = "X-Amz-Invocation-Type"
 LOG_TYPE = "X-Amz-Log-Type"

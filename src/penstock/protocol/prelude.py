@@ -9,9 +9,9 @@ bytes of its own. JSON text never holds a raw NUL, so the first eight in a row a
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
-from . import limits
+from . import limits, strict_json
 from .call import Slice
 
 DELIMITER = bytes(8)
@@ -90,7 +90,7 @@ class Decoder:
 def _parse(text: bytes) -> Prelude:
     try:
         # RecursionError: brackets nested some thousand deep, which fit in 64 KiB.
-        document = json.loads(text.decode(), parse_constant=_no_constant)
+        document = strict_json.loads(text)
     except (ValueError, RecursionError) as error:
         raise PreludeError(f"expected the prelude to be JSON, got {text[:40]!r}: {error}") from None
     if not isinstance(document, dict):
@@ -146,10 +146,6 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _shown(value: object) -> str:

@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 Auth = Literal["NONE", "AWS_IAM"]
 
+URL_PREFIX = "/lambda-url/"  # where the gateway has them: /lambda-url/<function>/…
+
 # What AWS says to whom it does not let in.
 FORBIDDEN = (
     "Forbidden. For troubleshooting Function URL authorization issues, see: "

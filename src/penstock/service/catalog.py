@@ -162,6 +162,10 @@ class Catalog:
     def arn(self, name: str, qualifier: str = "") -> str:
         return function_arn(self.region, self.account, name, qualifier)
 
+    def reservations(self) -> dict[str, int]:
+        """What is reserved, by function."""
+        return {each.name: each.reserved for each in self._entries.values() if each.reserved is not None}
+
     def reserved(self, name: str) -> int | None:
         entry = self._entries.get(name)
         return entry.reserved if entry is not None else None

@@ -112,11 +112,6 @@ class Environment:
         pid = self._process.pid if self._process else "-"
         return f"<Environment {self.number} {self.function.name} pid={pid} {self.invocation}>"
 
-    @property
-    def initialised(self) -> bool:
-        """Whether the runtime has asked for an event."""
-        return self._ready
-
     # Starting.
 
     def start(self) -> None:

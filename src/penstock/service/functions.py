@@ -49,6 +49,9 @@ class Functions(Protocol):
     def keys(self, name: str) -> set[str]:
         """The keys of all versions of it that can be called now; empty: there is no such function."""
 
+    def reservations(self) -> dict[str, int]:
+        """What is reserved, by function."""
+
     def reserved(self, name: str) -> int | None:
         """How many invocations are kept for this function, and are its limit; None: no such setting."""
 

@@ -95,7 +95,6 @@ class Invocation:
         self._owner = owner
         self._source: Source | None = None
         self._paused = False
-        self._streamed = False
         self._aws_limits = aws_limits
         self._bandwidth: Bandwidth | None = None
         self._counted = False  # whether what passes has to be counted
@@ -164,7 +163,6 @@ class Invocation:
         if self.state is not State.RUNNING or self._verdict is not None:
             return
         self.state = State.RESPONDING
-        self._streamed = head.streamed
         if not head.streamed and length is not None and length > limits.RESPONSE_PAYLOAD:
             self.too_large = True
             self.finish(outcomes.too_large(length))

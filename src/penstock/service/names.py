@@ -18,12 +18,9 @@ LONGEST_QUALIFIER = 128
 _SHOWN = 400  # characters of a caller's text in a message; the longest that is valid has 256
 
 # As AWS prints them in its messages.
-_ARN = (
-    r"(arn:(aws[a-zA-Z-]*)?:lambda:)?((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:)?(\d{12}:)?"
-    r"(function:)?"
-)
-_QUALIFIER = r"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+"
-_ALIAS = r"(?!^[0-9]+$)([a-zA-Z0-9-_]+)"
+REGION = r"(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}"
+_ARN = rf"(arn:(aws[a-zA-Z-]*)?:lambda:)?({REGION}:)?(\d{{12}}:)?(function:)?"
+QUALIFIER = r"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+"
 
 _PARTS = re.compile(
     r"(?:arn:(?:aws[a-zA-Z-]*)?:lambda:)?(?:(?P<region>(?:eusc-)?[a-z]{2}(?:-gov|-iso[a-z]?)?-[a-z]+-\d):)?"
@@ -39,7 +36,7 @@ class Kind:
 
     pattern: str
     longest: int  # characters, a whole ARN
-    qualifier: str = _QUALIFIER
+    qualifier: str = QUALIFIER
     assumes_latest: bool = False  # an error names $LATEST where no qualifier was given
 
 
@@ -99,17 +96,6 @@ def parse(text: str, qualifier: str, region: str, account: str, kind: Kind = INV
         shown = wanted or (LATEST if kind.assumes_latest else "")
         raise FunctionNotFound(f"Function not found: {function_arn(region, account, name, shown)}")
     return Name(name, wanted)
-
-
-def check_alias(text: str) -> None:
-    """The name of an alias, as CreateAlias takes it. Raises InvalidName."""
-    errors = []
-    if not 1 <= len(text) <= LONGEST_QUALIFIER:
-        errors.append(_at("name", text, _at_most(LONGEST_QUALIFIER) if text else _at_least(1)))
-    if not re.fullmatch(_ALIAS, text, re.ASCII):
-        errors.append(_at("name", text, _like(_ALIAS)))
-    if errors:
-        raise InvalidName("ValidationException", validation_message(errors))
 
 
 def validation_message(errors: list[str]) -> str:

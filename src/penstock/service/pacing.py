@@ -55,8 +55,7 @@ class Scaling:
 class Bandwidth:
     """The first 6 MB of a stream as fast as they come, then 2 MB/s.
 
-    Filled every 125 ms, as AWS's own emulator does it (its
-    `core/bandwidthlimiter`).
+    Filled every 125 ms, as AWS's own emulator does it (its `core/bandwidthlimiter`).
     """
 
     __slots__ = ("_at", "_level")

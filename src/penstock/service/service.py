@@ -64,8 +64,8 @@ class Service:
     async def start(self) -> None:
         """Have an interpreter ready for each function. Raises SpawnerError, in words for a person."""
         self.loop = asyncio.get_running_loop()
-        for function in self.functions:
-            self._pool.reserve(function.name, self.functions.reserved(function.name))
+        for name, reserved in self.functions.reservations().items():
+            self._pool.reserve(name, reserved)
         for python in {function.python for function in self.functions}:
             await self.backend.start(python)
 

@@ -15,9 +15,9 @@ the whole process's, so it is short only while something waits to be written.
 """
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
-import logging
 import os
 import queue
 import sqlite3
@@ -81,35 +81,29 @@ _TROUBLE = {
     sqlite3.SQLITE_PERM,
 }
 
-_log = logging.getLogger("penstock.service")
-
 
 class StoreError(Exception):
     """The database cannot be used, or did not take a change. The message is for a person: what, and where."""
 
 
 class _Job:
-    """Something to write, and who waits for it."""
+    """Something to write, and its future."""
 
     __slots__ = ("error", "future", "result", "run")
 
-    def __init__(
-        self, run: Callable[[sqlite3.Connection], Any], future: "asyncio.Future[Any] | None" = None
-    ) -> None:
+    def __init__(self, run: Callable[[sqlite3.Connection], Any], future: "asyncio.Future[Any]") -> None:
         self.run = run
         self.future = future
         self.result: Any = None
         self.error: BaseException | None = None
 
     def deliver(self) -> None:
-        if self.future is None:
-            if self.error is not None:
-                _log.error("what was to be stored is lost: %s", self.error)
-        elif not self.future.done():  # its waiter may have left
-            if self.error is not None:
-                self.future.set_exception(self.error)
-            else:
-                self.future.set_result(self.result)
+        if self.future.done():
+            return  # its waiter has left
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class Store:
@@ -133,7 +127,7 @@ class Store:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._commits = 0
-        self._awaited = 0  # jobs under way that somebody waits for
+        self._awaited = 0  # jobs under way
         self._interval = sys.getswitchinterval()
         self._thread = threading.Thread(target=self._write_all, name="penstock-store", daemon=True)
         self._thread.start()
@@ -209,16 +203,6 @@ class Store:
         self._give(_Job(job, future))
         return future
 
-    def write_soon(self, job: Callable[[sqlite3.Connection], object]) -> None:
-        """`write` when nobody waits. A failure is logged."""
-        self._refuse_closed()
-        self._give(_Job(job))
-
-    def backup(self, path: Path) -> None:
-        """Copy the database as it is now to `path`, while it is in use. Blocks; raises StoreError."""
-        self._refuse_closed()
-        backup(self.path, path)
-
     async def close(self) -> None:
         """Write what waits, then close the database and let go of the folder. A second time does nothing."""
         if self._closed:
@@ -239,10 +223,7 @@ class Store:
         """Give a job to the writer, with all others of this turn of the loop: they share a transaction."""
         self._given.append(job)
         if len(self._given) == 1:
-            try:
-                asyncio.get_running_loop().call_soon(self._hand_over)
-            except RuntimeError:
-                self._hand_over()  # there is no loop yet
+            asyncio.get_running_loop().call_soon(self._hand_over)
 
     def _hand_over(self) -> None:
         if self._given:
@@ -303,19 +284,13 @@ class Store:
         connection.execute("RELEASE job")
 
     def _deliver(self, jobs: list[_Job]) -> None:
-        try:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._deliver_all, jobs)
-                return
-        except RuntimeError:
-            pass  # the loop has ended, and with it everyone who waited
-        for job in jobs:
-            if job.future is None:
-                job.deliver()
+        assert self._loop is not None  # the jobs came from there
+        with contextlib.suppress(RuntimeError):  # it has ended, and with it everyone who waited
+            self._loop.call_soon_threadsafe(self._deliver_all, jobs)
 
     def _deliver_all(self, jobs: list[_Job]) -> None:
         """On the loop again: tell everyone who waits."""
-        self._awaited -= sum(job.future is not None for job in jobs)
+        self._awaited -= len(jobs)
         if not self._awaited:
             sys.setswitchinterval(self._interval)
         for job in jobs:

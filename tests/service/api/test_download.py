@@ -1,11 +1,13 @@
 """Code as a file, as fast as it is read and no faster."""
 
+import base64
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from api_kit import Counter
-from penstock.service.api.download import Download
+from penstock.service.api.download import Download, check_location, code_location
 from penstock.service.api.errors import ApiError
 
 MIB = 1024 * 1024
@@ -65,3 +67,24 @@ def test_what_is_gone_is_not_found(tmp_path: Path) -> None:
     for path in (None, tmp_path / "gone.zip"):
         with pytest.raises(ApiError, match="there is no such code any more"):
             Download(None, path)  # type: ignore[arg-type]
+
+
+def test_addresses_of_code_end_and_cannot_be_made_up() -> None:
+    sha256 = base64.b64encode(bytes(32)).decode()
+    address = urlsplit(code_location("", sha256, 1000.0))
+    assert address.netloc == "localhost"
+    digest, query = address.path.rpartition("/")[2], parse_qs(address.query)
+    assert check_location(digest, query, 1600.0) == sha256
+    for wrong, at in [
+        ((digest, query), 1601.0),
+        ((digest, {**query, "token": ["0" * 64]}), 1000.0),
+        ((digest, {**query, "token": ["é"]}), 1000.0),
+        ((digest, {**query, "expires": ["9999"]}), 1000.0),
+        ((digest, {**query, "expires": ["9" * 5000]}), 1000.0),
+        ((digest, {}), 1000.0),
+        (("1" * 64, query), 1000.0),
+        (("../secret", query), 1000.0),
+    ]:
+        with pytest.raises(ApiError) as caught:
+            check_location(*wrong, at)
+        assert caught.value.status in (403, 404)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from penstock.service.api import shapes
 from penstock.service.api.shapes import INPUTS
 from penstock.service.api.validation import Blob, Flag, Items, Kind, Map, Number, Structure, Text
 
@@ -77,3 +78,15 @@ def found(kind: Kind, at: str = "") -> list[tuple[Any, ...]]:
     elif isinstance(kind, Number):
         assert kind.least is None or kind.most is None or kind.least < kind.most
     return result
+
+
+@pytest.mark.parametrize("name", ["live", "a-b_C9", "1a", "a" * 128])
+def test_aliases(name: str) -> None:
+    assert list(shapes.ALIAS.broken(name, "name")) == []
+
+
+@pytest.mark.parametrize("name", ["", "1", "123", "$LATEST", "a.b", "a/b", "é", "a" * 129, "live\n"])
+def test_what_is_no_alias(name: str) -> None:
+    errors = list(shapes.ALIAS.broken(name, "name"))
+    assert errors
+    assert all("at 'name' failed to satisfy constraint" in error for error in errors)

@@ -30,7 +30,7 @@ def test_members_are_those_of_the_model() -> None:
 
 
 def test_the_gateway_has_them_there() -> None:
-    assert urls._PATH == routes.URL_PREFIX
+    assert urls.URL_PREFIX == routes.URL_PREFIX
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from penstock.http.request import Request
 from penstock.http.writer import Writer
 from penstock.protocol import operations
 from penstock.protocol.call import FunctionNotFound, Invoker
+from penstock.protocol.lambda_api import OWN_PREFIX
 from penstock.protocol.record import RequestSink
 from penstock.service.functions import Functions
 from penstock.service.guard import refuse
@@ -21,10 +22,8 @@ from .invoke import Enqueue, invocation
 from .manage import Managed
 from .request import ApiRequest, Handler
 
-OWN = "/_penstock/"  # what is not AWS's: the log, and downloads of code
-
 OwnRoute = Callable[[str, dict[str, list[str]], Writer], Exchange]
-"""Serves a path below OWN: the path after the route's name, the query. Raises ApiError."""
+"""Serves a path below OWN_PREFIX: the path after the route's name, the query. Raises ApiError."""
 
 
 class Access(Protocol):
@@ -66,7 +65,7 @@ class LambdaApi:
             if reason := refuse(request, self._allow_hosts):
                 raise ApiError("AccessDeniedException", reason)
             path, _, query = request.target.decode("latin-1").partition("?")
-            if path.startswith(OWN) and (exchange := self._own_path(self._presigned, request, writer)):
+            if path.startswith(OWN_PREFIX) and (exchange := self._own_path(self._presigned, request, writer)):
                 return exchange
             if self._access is not None:
                 signed = self._access.begin(request)
@@ -84,7 +83,7 @@ class LambdaApi:
     def _route(
         self, request: Request, path: str, query: str, writer: Writer, log: CallLog, signed: Signed | None
     ) -> Exchange:
-        if path.startswith(OWN):
+        if path.startswith(OWN_PREFIX):
             if signed is not None:
                 signed.check(b"")
             if exchange := self._own_path(self._own, request, writer):
@@ -113,6 +112,6 @@ class LambdaApi:
 
     def _own_path(self, routes: Mapping[str, OwnRoute], request: Request, writer: Writer) -> Exchange | None:
         path, _, query = request.target.decode("latin-1").partition("?")
-        name, _, rest = path[len(OWN) :].partition("/")
+        name, _, rest = path[len(OWN_PREFIX) :].partition("/")
         route = routes.get(name) if request.method == "GET" else None
         return route(rest, parse_qs(query), writer) if route is not None else None

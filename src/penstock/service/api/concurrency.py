@@ -88,4 +88,4 @@ class Concurrency:
 
     def _unreserved(self) -> int:
         """What no function has reserved."""
-        return max(0, self._limit - sum(entry.reserved or 0 for entry in self._catalog.entries()))
+        return max(0, self._limit - sum(self._catalog.reservations().values()))

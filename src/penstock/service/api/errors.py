@@ -63,6 +63,16 @@ class ApiError(Exception):
         self.body = json.dumps({**kind, **members, key: message}).encode()
 
 
+def check_revision(given: str | None, current: str, where: str = "GetFunction/GetAlias") -> None:
+    """Raises ApiError for a request about a revision of before; `where` is what tells the latest."""
+    if given and given != current:
+        message = (
+            "The Revision Id provided does not match the latest Revision Id."
+            f" Call the {where} API to retrieve the latest Revision Id"
+        )
+        raise ApiError("PreconditionFailedException", message)
+
+
 def not_found(message: str) -> ApiError:
     return ApiError("ResourceNotFoundException", message)
 

@@ -22,15 +22,11 @@ from penstock.service.functions import LATEST
 from .errors import VALIDATION, ApiError, invalid_parameter, not_found
 from .naming import named, page
 from .request import ApiRequest, Document, Handler, Reply
+from .shapes import ARN
 from .validation import Number, Structure, Text, constraint_error, read
 
-_ARN = re.compile(
-    r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?"
-    r":(\d{12})?:(.*)",
-    re.ASCII,
-)
 _KAFKA = r"kafka://([^.]([a-zA-Z0-9\-_.]{0,248}))"
-_PATTERN = f"$|{_KAFKA}|{_ARN.pattern}"  # AWS's, which knows no files
+_PATTERN = f"$|{_KAFKA}|{ARN}"  # AWS's, which knows no files
 _FILE = "file://"
 
 _DESTINATION = Structure({"Destination": Text(0, 350)})

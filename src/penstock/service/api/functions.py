@@ -7,8 +7,6 @@ Source: https://docs.aws.amazon.com/lambda/latest/api/API_CreateFunction.html an
 
 import asyncio
 import base64
-import hashlib
-import hmac
 import re
 import secrets
 import sys
@@ -27,8 +25,9 @@ from penstock.service.code import Code, InvalidZip, TooLarge
 from penstock.service.functions import LATEST, Function
 
 from . import configuration, describe
-from .errors import ApiError, invalid_parameter, not_found
-from .naming import LONGEST_PAGE, PERMITTED, named, page
+from .download import code_location
+from .errors import ApiError, check_revision, invalid_parameter
+from .naming import LONGEST_PAGE, PERMITTED, named, page, parsed
 from .request import ApiRequest, Document, Handler, Reply
 from .shapes import INPUTS, QUERY
 from .tags import check_tags
@@ -36,10 +35,7 @@ from .validation import Blob, read
 
 FOLDERS = "hot-reload"  # the S3Bucket that means folders of this machine
 
-_CODE_PATH = "/_penstock/code/"
-_SECRET = secrets.token_bytes(32)  # of this process: what it gave out ends with it
-_LARGE = 1 << 18  # bytes of a request: twice what all but its code may have
-_VALID = 600  # seconds that the address of a function's code holds, as on AWS
+_LARGE = 2 * limits.SETTINGS_REQUEST  # bytes of a request, most of which are its code then
 
 _NO_SOURCE = "Please provide a source for function code."
 _TWO_SOURCES = "Please do not provide other FunctionCode parameters when providing a ZipFile."
@@ -73,10 +69,7 @@ class FunctionOperations:
     async def create_function(self, request: ApiRequest) -> Reply:
         values = await _inputs_with_code(request)
         catalog = self._catalog
-        try:
-            name = names.parse(values["FunctionName"], "", catalog.region, catalog.account, names.CREATE)
-        except names.InvalidName as error:
-            raise ApiError(error.code, str(error), status=error.status) from None
+        name = parsed(values["FunctionName"], "", catalog, names.CREATE)
         if name.qualifier not in ("", LATEST):
             raise invalid_parameter(PERMITTED)
         settings = configuration.created(values)
@@ -147,7 +140,7 @@ class FunctionOperations:
         async with self._catalog.edit(name) as entry:
             refuse_target(entry)
             latest = entry.latest
-            check_revision(values, latest.revision_id)
+            check_revision(values.get("RevisionId"), latest.revision_id)
             settings = configuration.updated(latest.configuration, values, name)
             different = settings != latest.configuration
             latest.configuration = settings
@@ -254,16 +247,6 @@ def paged(
     return page(replace(request, query={**request.query, "MaxItems": [str(size)]}), items)
 
 
-def check_revision(values: Mapping[str, Any], revision_id: str) -> None:
-    """Raises ApiError where a request is about a revision of before."""
-    if values.get("RevisionId") and values["RevisionId"] != revision_id:
-        message = (
-            "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias"
-            " API to retrieve the latest Revision Id"
-        )
-        raise ApiError("PreconditionFailedException", message)
-
-
 def refuse_target(entry: Entry) -> None:
     """Raises ApiError for a function whose code and configuration are not the API's."""
     if entry.target:
@@ -332,36 +315,6 @@ def code_error(error: Exception) -> ApiError:
     return invalid_parameter(str(error))
 
 
-def code_location(host: str, sha256: str, now: float) -> str:
-    """An address from which code can be had for ten minutes. `sha256` is Base64, `now` epoch seconds."""
-    digest = base64.b64decode(sha256).hex()
-    expires = int(now) + _VALID
-    return (
-        f"http://{host or 'localhost'}{_CODE_PATH}{digest}?expires={expires}&token={_token(digest, expires)}"
-    )
-
-
-def check_location(digest: str, query: Mapping[str, list[str]], now: float) -> str:
-    """The SHA-256 (Base64) of the code that an address is of: its path's last part, its query.
-
-    Raises ApiError if it was not made by `code_location` here, or has expired.
-    """
-    expires = query.get("expires", [""])[0]
-    token = query.get("token", [""])[0]
-    if not re.fullmatch(r"[0-9a-f]{64}", digest) or not re.fullmatch(r"[0-9]{1,15}", expires):
-        raise not_found("there is no such code")
-    if not hmac.compare_digest(token.encode(), _token(digest, int(expires)).encode()):
-        raise ApiError("AccessDeniedException", "this address of a function's code is not valid")
-    if int(expires) < now:
-        message = "this address of a function's code has expired: call GetFunction for a new one"
-        raise ApiError("AccessDeniedException", message)
-    return base64.b64encode(bytes.fromhex(digest)).decode()
-
-
-def _token(digest: str, expires: int) -> str:
-    return hmac.new(_SECRET, f"{digest} {expires}".encode(), hashlib.sha256).hexdigest()
-
-
 async def _inputs_with_code(request: ApiRequest) -> Document:
     """`inputs`, beside the loop where that takes long: streams go on meanwhile."""
     if len(request.body) < _LARGE:
@@ -415,7 +368,7 @@ def _set_code(entry: Entry, values: Mapping[str, Any], code: Code) -> None:
     """Raises ApiError if the function is not to be given this code."""
     refuse_target(entry)
     latest = entry.latest
-    check_revision(values, latest.revision_id)
+    check_revision(values.get("RevisionId"), latest.revision_id)
     before = (latest.code, latest.configuration)
     latest.code = code
     if "Architectures" in values:

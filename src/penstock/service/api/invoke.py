@@ -17,7 +17,7 @@ from urllib.parse import parse_qs
 from penstock.http.exchange import Exchange
 from penstock.http.request import Request
 from penstock.http.writer import Writer
-from penstock.protocol import eventstream, limits
+from penstock.protocol import eventstream, limits, strict_json
 from penstock.protocol import lambda_api as api
 from penstock.protocol.call import Call, Ending, Head, Invocation, Invoker, Outcome, Slice
 from penstock.service import names, outcomes
@@ -27,7 +27,8 @@ from penstock.service.store import StoreError
 from .calllog import JSON, CallLog, answer_error, request_id
 from .collect import Collector, Signed
 from .errors import VALIDATION, ApiError, invalid_parameter
-from .request import no_constant
+from .naming import parsed
+from .validation import constraint_error
 
 Enqueue = Callable[[Call], Awaitable[None]]
 """Keeps an asynchronous event; done when it is durable. Raises StoreError."""
@@ -56,10 +57,7 @@ def invocation(
     """The exchange of an invocation. Raises ApiError, and FunctionNotFound before the event was read."""
     functions = platform.functions
     qualifier = parse_qs(query).get("Qualifier", [""])[0] if query else ""
-    try:
-        named = names.parse(name, qualifier, functions.region, functions.account)
-    except names.InvalidName as error:
-        raise ApiError(error.code, str(error)) from None
+    named = parsed(name, qualifier, functions, names.INVOKE)
     function = functions.resolve(named.function, named.qualifier)  # an unknown one is told on a DryRun, too
     log.function = named.function
     kind = _invocation_type(request, buffered)
@@ -271,7 +269,7 @@ def _payload(body: bytes) -> bytes:
     if not body:
         return b"{}"
     try:
-        json.loads(body.decode(), parse_constant=no_constant)
+        strict_json.loads(body)
     except (ValueError, RecursionError) as error:
         message = f"Could not parse request body into json: Could not parse payload into json: {error}"
         raise ApiError("InvalidRequestContentException", message) from None
@@ -311,11 +309,8 @@ def _invocation_type(request: Request, buffered: bool) -> str:
     kind = _header(request, api.INVOCATION_TYPE) or "RequestResponse"
     if kind not in ("RequestResponse", "DryRun") and not (kind == "Event" and buffered):
         allowed = "[Event, RequestResponse, DryRun]" if buffered else "[RequestResponse, DryRun]"
-        message = (
-            f"1 validation error detected: Value '{kind}' at 'invocationType' failed to satisfy constraint:"
-            f" Member must satisfy enum value set: {allowed}"
-        )
-        raise ApiError(VALIDATION, message)
+        rule = f"Member must satisfy enum value set: {allowed}"
+        raise ApiError(VALIDATION, constraint_error("invocationType", kind, rule))
     return kind
 
 
@@ -333,11 +328,8 @@ def _tenant(request: Request, function: Function) -> str:
             " Remove the tenant ID from your request and try again."
         )
     if tenant and not _TENANT.fullmatch(tenant):
-        message = (
-            f"1 validation error detected: Value '{tenant[:300]}' at 'tenantId' failed to satisfy constraint:"
-            f" Member must satisfy regular expression pattern: [a-zA-Z0-9\\._:\\/=+\\-@ ]+"
-        )
-        raise ApiError(VALIDATION, message)
+        rule = r"Member must satisfy regular expression pattern: [a-zA-Z0-9\._:\/=+\-@ ]+"
+        raise ApiError(VALIDATION, constraint_error("tenantId", tenant, rule))
     return tenant
 
 
@@ -351,7 +343,7 @@ def _client_context(request: Request) -> str:
         raise ApiError("InvalidRequestContentException", message)
     value: Any = None
     try:
-        value = json.loads(base64.b64decode(text, validate=True), parse_constant=no_constant)
+        value = json.loads(base64.b64decode(text, validate=True), parse_constant=strict_json.no_constant)
     except (ValueError, RecursionError):
         pass  # answered below
     if not isinstance(value, dict):

@@ -28,7 +28,11 @@ def named(request: ApiRequest, functions: Functions, kind: names.Kind = names.NA
 
     Raises ApiError, and FunctionNotFound for a name that no function can have.
     """
-    text, qualifier = request.path["FunctionName"], request.one("Qualifier")
+    return parsed(request.path["FunctionName"], request.one("Qualifier"), functions, kind)
+
+
+def parsed(text: str, qualifier: str, functions: Functions, kind: names.Kind) -> names.Name:
+    """What `text` and `qualifier` name. Raises as `named` does."""
     try:
         return names.parse(text, qualifier, functions.region, functions.account, kind)
     except names.InvalidName as error:

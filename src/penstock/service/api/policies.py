@@ -18,9 +18,10 @@ from typing import Any
 from penstock.service.catalog import Alias, Catalog, Entry, Version
 from penstock.service.functions import LATEST
 
-from .errors import ApiError, invalid_parameter, not_found
+from .errors import ApiError, check_revision, invalid_parameter, not_found
 from .naming import named
 from .request import ApiRequest, Document, Handler, Reply
+from .shapes import ARN
 from .validation import Flag, Structure, Text, read
 
 _LONGEST = 20_480  # bytes of a policy: .../lambda/latest/dg/gettingstarted-limits.html
@@ -45,12 +46,7 @@ _ADD = Structure(
         "StatementId": Text(1, 100, r"([a-zA-Z0-9-_]+)"),
         "Action": Text(0, 10_000, r"(lambda:[*]|lambda:[a-zA-Z]+|[*])"),
         "Principal": Text(0, 2048, r"[^\s]+"),
-        "SourceArn": Text(
-            0,
-            10_000,
-            r"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+"
-            r":((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)",
-        ),
+        "SourceArn": Text(0, 10_000, ARN),
         "FunctionUrlAuthType": Text(enum=("NONE", "AWS_IAM")),
         "InvokedViaFunctionUrl": Flag(),
         "SourceAccount": Text(0, 12, r"\d{12}"),
@@ -89,7 +85,7 @@ class Policies:
         sid = values["StatementId"]
         async with self._catalog.edit(name.function) as entry:
             holder = self._holder(entry, name.qualifier)
-            _check_revision(values.get("RevisionId"), holder, "GetPolicy")
+            check_revision(values.get("RevisionId"), holder.revision_id, "GetPolicy")
             policy = entry.policies.setdefault(name.qualifier, {})
             if sid in policy:
                 message = (
@@ -127,7 +123,7 @@ class Policies:
             sid = values["StatementId"]
             if sid not in policy:
                 raise not_found(f"Statement {sid} is not found in resource policy.")
-            _check_revision(values.get("RevisionId"), holder, "GetFunction/GetAlias")
+            check_revision(values.get("RevisionId"), holder.revision_id)
             del policy[sid]
             if not policy:
                 del entry.policies[name.qualifier]
@@ -188,15 +184,6 @@ def _revise(entry: Entry, holder: Version | Alias) -> None:
         entry.versions[holder.version] = replace(holder, revision_id=revision_id)
     else:
         holder.revision_id = revision_id
-
-
-def _check_revision(given: str | None, holder: Version | Alias, where: str) -> None:
-    if given and given != holder.revision_id:
-        message = (
-            "The Revision Id provided does not match the latest Revision Id."
-            f" Call the {where} API to retrieve the latest Revision Id"
-        )
-        raise ApiError("PreconditionFailedException", message)
 
 
 def _json(value: object) -> str:

@@ -1,9 +1,10 @@
 """A management request, as its operation gets it, and what the operation answers. Pure."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
+
+from penstock.protocol import strict_json
 
 from .errors import ApiError
 
@@ -29,7 +30,7 @@ class ApiRequest:
         if not self.body:
             return {}
         try:
-            value = json.loads(self.body.decode(), parse_constant=no_constant)
+            value = strict_json.loads(self.body)
         except (ValueError, RecursionError) as error:
             message = f"Could not parse request body into json: {error}"
             raise ApiError("InvalidRequestContentException", message) from None
@@ -49,7 +50,3 @@ class Reply:
 
 Handler = Callable[[ApiRequest], Awaitable[Reply]]
 """One operation. Raises ApiError; FunctionNotFound and StoreError are understood as well."""
-
-
-def no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")

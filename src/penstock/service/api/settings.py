@@ -15,21 +15,12 @@ from .eventinvoke import EventInvoke
 from .naming import named, unqualified
 from .policies import Policies
 from .request import ApiRequest, Handler, Reply
+from .shapes import CODE_SIGNING
 from .tags import Tags
 from .urls import Urls
 from .validation import Structure, Text, read
 
-_SIGNING = Structure(
-    {
-        "CodeSigningConfigArn": Text(
-            0,
-            200,
-            r"arn:(aws[a-zA-Z-]*)?:lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:"
-            r"code-signing-config:csc-[a-z0-9]{17}",
-        )
-    },
-    required=("CodeSigningConfigArn",),
-)
+_SIGNING = Structure({"CodeSigningConfigArn": CODE_SIGNING}, required=("CodeSigningConfigArn",))
 _RECURSION = Structure({"RecursiveLoop": Text(enum=("Terminate", "Allow"))}, required=("RecursiveLoop",))
 
 PARTIAL = {

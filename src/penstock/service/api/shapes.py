@@ -5,24 +5,28 @@ It differs in numbers that AWS allows for managed instances only, and in `Runtim
 outside its model, with another error.
 """
 
+from penstock.service import names
+from penstock.service.names import REGION
+
 from .validation import Blob, Flag, Items, Kind, Map, Number, Structure, Text
 
-_REGION = r"(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}"
-_NAME_BEGIN = rf"(arn:(aws[a-zA-Z-]*)?:lambda:)?({_REGION}:)?(\d{{12}}:)?(function:)?"
+ARN = rf"arn:(aws[a-zA-Z0-9-]*):([a-zA-Z0-9\-])+:({REGION})?:(\d{{12}})?:(.*)"
 _ANY_ARN = r"(arn:(aws[a-zA-Z-]*)?:[a-z0-9-.]+:.*)|()"
 
 # Shared by many operations.
-FUNCTION_NAME = Text(1, 140, _NAME_BEGIN + r"([a-zA-Z0-9-_]+)(:(\$LATEST|[a-zA-Z0-9-_]+))?")
-NAMESPACED_NAME = Text(  # where a function is read, called or deleted
-    1, 256, _NAME_BEGIN + r"([a-zA-Z0-9-_\.]+)(:(\$LATEST(\.PUBLISHED)?|[a-zA-Z0-9-_]+))?"
-)
-QUALIFIER = Text(1, 128, r"\$(LATEST(\.PUBLISHED)?)|[a-zA-Z0-9-_$]+")
+FUNCTION_NAME = Text(1, names.PLAIN.longest, names.PLAIN.pattern)
+NAMESPACED_NAME = Text(1, names.NAMESPACED.longest, names.NAMESPACED.pattern)  # read, called or deleted
+QUALIFIER = Text(1, names.LONGEST_QUALIFIER, names.QUALIFIER)
 ALIAS = Text(1, 128, r"(?!^[0-9]+$)([a-zA-Z0-9-_]+)")
 DESCRIPTION = Text(0, 256)
 MARKER = Text()
 MAX_ITEMS = Number(1, 10_000)
 TAG_KEY = Text(1, 128, r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)")
 TAGS = Map(TAG_KEY, Text(0, 256, r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)"))
+
+CODE_SIGNING = Text(
+    0, 200, rf"arn:(aws[a-zA-Z-]*)?:lambda:{REGION}:\d{{12}}:code-signing-config:csc-[a-z0-9]{{17}}"
+)
 
 _VERSION = Text(1, 1024, r"(\$LATEST(\.PUBLISHED)?|[0-9]+)")
 _KEY = Text(0, 10_000, _ANY_ARN)
@@ -45,7 +49,7 @@ _FILE_SYSTEM = Structure(
         "Arn": Text(
             0,
             256,
-            rf"arn:aws[a-zA-Z-]*:elasticfilesystem:{_REGION}:\d{{12}}:access-point/fsap-[a-f0-9]{{17}}$"
+            rf"arn:aws[a-zA-Z-]*:elasticfilesystem:{REGION}:\d{{12}}:access-point/fsap-[a-f0-9]{{17}}$"
             r"|^arn:aws[-a-z]*:s3files:[0-9a-z-:]+:file-system/fs-[0-9a-f]{17,40}"
             r"/access-point/fsap-[0-9a-f]{17,40}",
         ),
@@ -57,7 +61,7 @@ _FILE_SYSTEM = Structure(
 _MANAGED_INSTANCES = Structure(
     {
         "CapacityProviderArn": Text(
-            1, 140, rf"arn:aws[a-zA-Z-]*:lambda:{_REGION}:\d{{12}}:capacity-provider:[a-zA-Z0-9-_]+"
+            1, 140, rf"arn:aws[a-zA-Z-]*:lambda:{REGION}:\d{{12}}:capacity-provider:[a-zA-Z0-9-_]+"
         ),
         "PerExecutionEnvironmentMaxConcurrency": Number(1, 1600),
         "ExecutionEnvironmentMemoryGiBPerVCpu": Number(2, 8, double=True),
@@ -94,7 +98,7 @@ CONFIGURATION: dict[str, Kind] = {
         Text(
             1,
             2048,
-            rf"((arn:(aws[a-zA-Z-]*)?:lambda:{_REGION}:\d{{12}}:layer:[a-zA-Z0-9-_]+:[0-9]+)"
+            rf"((arn:(aws[a-zA-Z-]*)?:lambda:{REGION}:\d{{12}}:layer:[a-zA-Z0-9-_]+:[0-9]+)"
             r"|(arn:[a-zA-Z0-9-]+:lambda:::awslayer:[a-zA-Z0-9-_]+))",
         )
     ),
@@ -150,11 +154,7 @@ INPUTS = {
             "PublishTo": _PUBLISH_TO,
             "PackageType": Text(enum=("Zip", "Image")),
             "Tags": TAGS,
-            "CodeSigningConfigArn": Text(
-                0,
-                200,
-                rf"arn:(aws[a-zA-Z-]*)?:lambda:{_REGION}:\d{{12}}:code-signing-config:csc-[a-z0-9]{{17}}",
-            ),
+            "CodeSigningConfigArn": CODE_SIGNING,
             "Architectures": _ARCHITECTURES,
             "TenancyConfig": Structure(
                 {"TenantIsolationMode": Text(enum=("PER_TENANT",))}, required=("TenantIsolationMode",)
@@ -173,7 +173,7 @@ INPUTS = {
     ),
     "ListFunctions": Structure(
         {
-            "MasterRegion": Text(1, 50, f"ALL|{_REGION}"),
+            "MasterRegion": Text(1, 50, f"ALL|{REGION}"),
             "FunctionVersion": Text(enum=("ALL",)),
             "Marker": MARKER,
             "MaxItems": MAX_ITEMS,

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from penstock.service import names
 from penstock.service.catalog import Catalog
 
-from .errors import ApiError, invalid_parameter, not_found
+from .errors import invalid_parameter, not_found
+from .naming import parsed
 from .request import ApiRequest, Handler, Reply
 from .shapes import TAG_KEY, TAGS
 from .validation import Items, Structure, Text, read
@@ -20,7 +21,7 @@ _RESERVED = "aws:"
 _RESOURCE = Text(
     1,
     10_000,
-    r"arn:(aws[a-zA-Z-]*):lambda:(eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1}:\d{12}:"
+    rf"arn:(aws[a-zA-Z-]*):lambda:{names.REGION}:\d{{12}}:"
     r"(function:[a-zA-Z0-9-_]+(:(\$LATEST|[a-zA-Z0-9-_]+))?|code-signing-config:csc-[a-z0-9]{17}"
     r"|event-source-mapping:[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"
     r"|(capacity-provider|network-connector):[a-zA-Z0-9-_]{1,64})",
@@ -73,10 +74,7 @@ class Tags:
         kind = arn.split(":")[5]
         if kind != "function":
             raise not_found(_MISSING[kind].format(arn))
-        try:
-            name = names.parse(arn, "", self._catalog.region, self._catalog.account, names.NAMESPACED)
-        except names.InvalidName as error:
-            raise ApiError(error.code, str(error), status=error.status) from None
+        name = parsed(arn, "", self._catalog, names.NAMESPACED)
         if name.qualifier:
             raise invalid_parameter(
                 "Tags on function aliases and versions are not supported. Please specify a function ARN."

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from penstock.protocol.urls import URL_PREFIX
 from penstock.service import names
 from penstock.service.catalog import Catalog, Entry
 
@@ -37,7 +38,6 @@ _MEMBERS: dict[str, Kind] = {
 _CREATE = Structure(_MEMBERS, required=("AuthType",))
 _UPDATE = Structure(_MEMBERS)
 
-_PATH = "/lambda-url/"  # where the gateway has them
 _ANYWHERE = re.compile(r"http://(0\.0\.0\.0|\[::\])(?=:|$)")
 _PORT = re.compile(r":\d*$")
 _NO_FUNCTION = "Function does not exist"
@@ -128,7 +128,7 @@ class Urls:
         """A configuration as the API answers it."""
         called = f"{name.function}:{name.qualifier}" if name.qualifier else name.function
         return {
-            "FunctionUrl": f"{_reachable(self._gateway().rstrip('/'), request.host)}{_PATH}{called}/",
+            "FunctionUrl": f"{_reachable(self._gateway().rstrip('/'), request.host)}{URL_PREFIX}{called}/",
             "FunctionArn": self._catalog.arn(name.function, name.qualifier),
             **{member: value for member, value in config.items() if member not in without},
         }

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+from penstock.service.names import validation_message
+
 from .errors import VALIDATION, ApiError
 from .request import ApiRequest, Document
 
@@ -265,16 +267,12 @@ def check(document: Document, shape: Structure) -> None:
     """Raises ApiError if a document that `shape` has read breaks its constraints."""
     errors = list(shape.broken(document))
     if errors:
-        raise ApiError(VALIDATION, _detected(errors))
+        raise ApiError(VALIDATION, validation_message(errors))
 
 
 def constraint_error(name: str, value: str, rule: str) -> str:
     """AWS's text about one member, for rules that are in no model."""
-    return _detected([_error(f" '{value}'", _member(name), rule)])
-
-
-def _detected(errors: list[str]) -> str:
-    return f"{len(errors)} validation error{'s' * (len(errors) > 1)} detected: {'; '.join(errors)}"
+    return validation_message([_error(f" '{value}'", _member(name), rule)])
 
 
 def _from_query(values: list[str], kind: Kind) -> Any:

@@ -11,8 +11,8 @@ from typing import Any
 from penstock.service.catalog import Alias, Catalog, Entry
 
 from . import configuration, describe
-from .errors import ApiError, invalid_parameter, not_found
-from .functions import by_number, check_revision, inputs, paged, publish, whole
+from .errors import ApiError, check_revision, invalid_parameter, not_found
+from .functions import by_number, inputs, paged, publish, whole
 from .naming import named
 from .request import ApiRequest, Handler, Reply
 
@@ -39,7 +39,7 @@ class VersionOperations:
         name = whole(request, self._catalog)
         configuration.refuse_not_built(values)
         async with self._catalog.edit(name) as entry:
-            check_revision(values, entry.latest.revision_id)
+            check_revision(values.get("RevisionId"), entry.latest.revision_id)
             current = entry.latest.code.sha256
             if (expected := values.get("CodeSha256")) and expected != current:
                 message = (
@@ -90,7 +90,7 @@ class VersionOperations:
             alias = entry.aliases.get(values["Name"])
             if alias is None:
                 raise not_found(f"Alias not found: {self._catalog.arn(name, values['Name'])}")
-            check_revision(values, alias.revision_id)
+            check_revision(values.get("RevisionId"), alias.revision_id)
             if "FunctionVersion" in values:
                 self._check_version(entry, values["FunctionVersion"])
                 alias.version = values["FunctionVersion"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from penstock.protocol import strict_json
 from penstock.protocol.call import Outcome
 
 from .queue import Event
@@ -146,14 +147,10 @@ def _payload(body: bytes) -> bytes:
     if not body:
         return b"null"
     try:
-        json.loads(body.decode(), parse_constant=_no_constant)
+        strict_json.loads(body)
     except (ValueError, RecursionError):
         return _json(body.decode("utf-8", "replace"))
     return _line(body)
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _line(text: bytes) -> bytes:

@@ -21,7 +21,7 @@ EXEMPT = {
 EXTRA = {
     "cli/test_examples.py": "examples/ is no part of the package",
     "service/api/test_fuzz.py": "the whole of service/api, under requests that are anything",
-    "service/test_misbehaving_runtimes.py": "environment.py with runtime_api.py, under runtimes that err",
+    "service/test_misbehaving_runtimes.py": "seat.py with runtime_api.py, under runtimes that err",
     "service/test_runtime_api_fuzz.py": "the same, under runtimes that do anything",
 }
 

@@ -13,7 +13,7 @@ import pytest
 
 from http_kit import Client
 from penstock.protocol.call import Call, Ending
-from penstock.service import environment as environment_module
+from penstock.service.environment import Environment
 from service_kit import NEXT, Bench, FakeEnvironment, Response
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -246,7 +246,7 @@ def test_its_answer_ends_early(
     run: Run, monkeypatch: pytest.MonkeyPatch, verb: bytes, framing: bytes, goes_on: bool
 ) -> None:
     if not goes_on:
-        monkeypatch.setattr(environment_module, "_SETTLE", 0.05)
+        monkeypatch.setattr(Environment, "SETTLE", 0.05)
 
     async def test() -> None:
         async with Bench(FOREIGN) as bench:
@@ -364,7 +364,7 @@ def test_its_request_for_an_event_breaks_off_and_it_asks_anew(run: Run, comes_fi
 def test_its_request_for_an_event_breaks_off_and_it_is_not_heard_of_again(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment_module, "_SETTLE", 0.05)
+    monkeypatch.setattr(Environment, "SETTLE", 0.05)
 
     async def test() -> None:
         async with Bench(FOREIGN) as bench:
@@ -388,7 +388,7 @@ def test_it_asks_anew_again_and_again_while_there_is_nothing_to_do(run: Run) -> 
         async with Bench(FOREIGN) as bench:
             _, _, environment, id = await bench.running()
             await environment.post("response", id, b"1")
-            (ours,) = bench.service._environments.values()
+            (ours,) = next(iter(bench.service._environments.values())).seats
             for _ in range(5):
                 await bench.idle(environment)
                 await bench.until(lambda: ours._waiting)

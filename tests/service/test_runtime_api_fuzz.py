@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from http_kit import LOOPS, run_on
 from penstock.protocol.call import Ending
-from penstock.service import environment as environment_module
+from penstock.service.environment import Environment
 from service_kit import Bench, FakeEnvironment
 
 BASE = b"/2018-06-01/runtime/"
@@ -258,7 +258,7 @@ Play = Callable[[Coroutine[Any, Any, None]], None]
 def test_whatever_a_runtime_does(
     loop: str, function: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment_module, "_SETTLE", 0.02)
+    monkeypatch.setattr(Environment, "SETTLE", 0.02)
 
     @settings(
         max_examples=int(os.environ.get("PENSTOCK_FUZZ", "60")),

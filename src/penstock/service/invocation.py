@@ -5,7 +5,7 @@
        └── rejected, caller left, init failed ──▶ ENDED
 
 Rule 1: every way to end goes through `finish`, and the first one counts.
-Rule 2: no I/O here. Bytes pass through; who moves them is the source (environment.py) and the sink.
+Rule 2: no I/O here. Bytes pass through; who moves them is the source (seat.py) and the sink.
 
 Its clocks: the total one runs from the delivery of the event until the environment is free again, as AWS
 counts work after the response as well. The idle one runs only while we wait for the function, never while the

@@ -1,8 +1,8 @@
 """The Runtime API, as one environment's runtime sees it: the source of every response.
 
 The runtime's POST body is the response: what comes in here goes straight to the invocation, and its
-back-pressure is this connection's. There may be several connections at once; they share the environment's
-state (runtime_states.py). Answers and their texts: the Runtime Interface Emulator, rapi/router.go,
+back-pressure is this connection's. There may be several connections at once; they share the seat's state
+(runtime_states.py). Answers and their texts: the Runtime Interface Emulator, rapi/router.go,
 rapi/handler/ and rapi/rendering/render_error.go.
 
 | refused with | when |
@@ -31,8 +31,8 @@ from . import outcomes, runtime_states
 from .runtime_states import Call, State
 
 if TYPE_CHECKING:
-    from .environment import Environment
     from .invocation import Invocation
+    from .seat import Seat
 
 _JSON = [(b"Content-Type", b"application/json")]
 _TEXT = [(b"Content-Type", b"text/plain; charset=utf-8")]
@@ -59,10 +59,10 @@ _PATIENCE = limits.RESPONSE_PAYLOAD
 
 
 class RuntimeApi:
-    """The HTTP application on an environment's connections."""
+    """The HTTP application on the connections of a seat."""
 
-    def __init__(self, environment: "Environment") -> None:
-        self._environment = environment
+    def __init__(self, seat: "Seat") -> None:
+        self._seat = seat
         # By path: the method, and what it makes.
         self._routes = {
             _NEXT: (b"GET", self._next),
@@ -90,46 +90,45 @@ class RuntimeApi:
         return self._answer(request, writer, request_id.decode("latin-1"), verb == b"response")
 
     def _next(self, request: Request, writer: Writer) -> Exchange:
-        return Next(self._environment, writer)
+        return Next(self._seat, writer)
 
     def _answer(self, request: Request, writer: Writer, request_id: str, responds: bool) -> Exchange:
-        environment = self._environment
-        invocation = environment.invocation
-        state = environment.state
+        seat = self._seat
+        invocation = seat.invocation
+        state = seat.state
         attempt = request.get(_INVOCATION_ID)
         if attempt and (
-            attempt.decode("latin-1") != environment.attempt
-            or (state is State.RUNNING and environment.given_up)
+            attempt.decode("latin-1") != seat.attempt or (state is State.RUNNING and seat.given_up)
         ):
             return _refusal(writer, _GONE)
         after = runtime_states.after(state, Call.RESPONSE if responds else Call.ERROR)
         if after is None or invocation is None or invocation.request_id != request_id:
             return _refusal(writer, _INVALID_ID)
-        environment.state = after
+        seat.state = after
         if responds:
             return self._response(invocation, request, writer)
-        return Error(environment, writer, request, invocation)
+        return Error(seat, writer, request, invocation)
 
     def _response(self, invocation: "Invocation", request: Request, writer: Writer) -> Exchange:
         """The exchange that takes in a response; detection is here, by the response's own headers."""
-        environment = self._environment
+        seat = self._seat
         mode = request.get(_RESPONSE_MODE)
         if mode and mode != _STREAMING:
             said = mode.decode("latin-1")
             message = f"{runtime_api.RESPONSE_MODE} must be {runtime_api.STREAMING}, not {said}"
             document = runtime_api.error_document(runtime_api.INVALID_RESPONSE_MODE, message)
             invocation.failed(runtime_api.INVALID_RESPONSE_MODE, document)
-            environment.answered()
+            seat.answered()
             return _refusal(writer, _INVALID_MODE)
         content_type = (request.get(b"content-type") or b"application/octet-stream").decode("latin-1")
         head = Head(content_type, streamed=bool(mode))
         if head.has_prelude:
             head = Head(content_type, streamed=True)
-        environment.responding(writer)
+        seat.responding(writer)
         invocation.head(head, request.content_length)
         if head.streamed or request.content_length is not None:
-            return Response(environment, invocation, writer)
-        return Unbounded(environment, invocation, writer)
+            return Response(seat, invocation, writer)
+        return Unbounded(seat, invocation, writer)
 
     def _init_error(self, request: Request, writer: Writer) -> Exchange:
         return self._failure(request, writer, Call.INIT_ERROR)
@@ -138,17 +137,17 @@ class RuntimeApi:
         return self._failure(request, writer, Call.RESTORE_ERROR)
 
     def _failure(self, request: Request, writer: Writer, call: Call) -> Exchange:
-        after = runtime_states.after(self._environment.state, call)
+        after = runtime_states.after(self._seat.state, call)
         if after is None:
-            return _out_of_turn(writer, self._environment.state, call)
-        self._environment.state = after
-        return Error(self._environment, writer, request)
+            return _out_of_turn(writer, self._seat.state, call)
+        self._seat.state = after
+        return Error(self._seat, writer, request)
 
     def _restore_next(self, request: Request, writer: Writer) -> Exchange:
-        after = runtime_states.after(self._environment.state, Call.RESTORE_NEXT)
+        after = runtime_states.after(self._seat.state, Call.RESTORE_NEXT)
         if after is None:
-            return _out_of_turn(writer, self._environment.state, Call.RESTORE_NEXT)
-        self._environment.state = after
+            return _out_of_turn(writer, self._seat.state, Call.RESTORE_NEXT)
+        self._seat.state = after
         return Refusal(writer, 200, b"", _JSON)
 
     def _ping(self, request: Request, writer: Writer) -> Exchange:
@@ -158,30 +157,30 @@ class RuntimeApi:
 class Next(Exchange):
     """The runtime waits for an event."""
 
-    __slots__ = ("_environment", "_writer")
+    __slots__ = ("_seat", "_writer")
 
-    def __init__(self, environment: "Environment", writer: Writer) -> None:
-        self._environment = environment
+    def __init__(self, seat: "Seat", writer: Writer) -> None:
+        self._seat = seat
         self._writer = writer
 
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
-        state = self._environment.state
+        state = self._seat.state
         if runtime_states.after(state, Call.NEXT) is None:
             _respond(self._writer, 403, "InvalidStateTransition", runtime_states.objection(state, Call.NEXT))
         else:
-            self._environment.asked(self._writer)
+            self._seat.asked(self._writer)
 
     def lost(self) -> None:
-        self._environment.hung_up(self._writer)
+        self._seat.hung_up(self._writer)
 
 
 class Response(Exchange):
     """A response, buffered or streamed, on its way through."""
 
-    __slots__ = ("_environment", "_invocation", "_writer")
+    __slots__ = ("_invocation", "_seat", "_writer")
 
-    def __init__(self, environment: "Environment", invocation: "Invocation", writer: Writer) -> None:
-        self._environment = environment
+    def __init__(self, seat: "Seat", invocation: "Invocation", writer: Writer) -> None:
+        self._seat = seat
         self._invocation = invocation
         self._writer = writer
 
@@ -195,18 +194,18 @@ class Response(Exchange):
             if error_type := fields.get(_ERROR_TYPE, b"").decode("latin-1"):
                 invocation.failed(error_type, _decoded(fields.get(_ERROR_BODY, b"")))
         invocation.complete()
-        self._environment.answered()
+        self._seat.answered()
         if invocation.too_large:
             _respond(self._writer, *_TOO_LARGE)
         else:
             self._writer.respond(202, _JSON, runtime_api.ACCEPTED)
 
     def request_cut(self) -> None:
-        self._environment.cut_off(self._invocation)
+        self._seat.cut_off(self._invocation)
         _respond(self._writer, *_TRUNCATED)
 
     def lost(self) -> None:
-        self._environment.cut_off(self._invocation)
+        self._seat.cut_off(self._invocation)
 
 
 class Unbounded(Response):
@@ -214,32 +213,32 @@ class Unbounded(Response):
 
     __slots__ = ("_left",)
 
-    def __init__(self, environment: "Environment", invocation: "Invocation", writer: Writer) -> None:
-        super().__init__(environment, invocation, writer)
+    def __init__(self, seat: "Seat", invocation: "Invocation", writer: Writer) -> None:
+        super().__init__(seat, invocation, writer)
         self._left = limits.RESPONSE_PAYLOAD + _PATIENCE
 
     def request_data(self, slices: list[memoryview]) -> None:
         self._invocation.data(slices)
         self._left -= sum(map(len, slices))
         if self._left < 0:
-            self._environment.answered()
+            self._seat.answered()
             _respond(self._writer, *_TOO_LARGE)
 
 
 class Error(Exchange):
     """An error report: of an invocation or, without one, of the init or the restore."""
 
-    __slots__ = ("_document", "_environment", "_error_type", "_invocation", "_with_cause", "_writer")
+    __slots__ = ("_document", "_error_type", "_invocation", "_seat", "_with_cause", "_writer")
 
     def __init__(
         self,
-        environment: "Environment",
+        seat: "Seat",
         writer: Writer,
         request: Request,
         invocation: "Invocation | None" = None,
     ) -> None:
         reported = request.get(_ERROR_TYPE)
-        self._environment = environment
+        self._seat = seat
         self._writer = writer
         self._error_type = reported.decode("latin-1") if reported else runtime_api.UNKNOWN_ERROR
         self._with_cause = request.get(b"content-type") == _WITH_CAUSE
@@ -266,14 +265,14 @@ class Error(Exchange):
 
     def lost(self) -> None:
         if self._invocation is not None:
-            self._environment.cut_off(self._invocation)
+            self._seat.cut_off(self._invocation)
 
     def _failed(self, error_type: str, document: bytes) -> None:
         if self._invocation is not None:
             self._invocation.failed(error_type, document)
-            self._environment.answered()
+            self._seat.answered()
         else:
-            self._environment.init_failed(error_type, document)
+            self._seat.init_failed(error_type, document)
 
 
 class Refusal(Exchange):

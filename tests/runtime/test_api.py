@@ -139,7 +139,7 @@ def test_an_error_type_of_any_text_is_one_header(own: OwnSocket, name: str) -> N
     sent = side.read()
     assert sent.body == b"{}"
     assert "x" not in sent.headers
-    end = api.stream_tail((name, "e30="))
+    end = api.requests.stream_tail((name, "e30="))
     assert end.count(b"\n") == end.count(b"\r\n")
     api.close()
 
@@ -161,7 +161,10 @@ def test_a_stream_over_tcp_has_a_connection_of_its_own(tcp: Tcp) -> None:
     connection = api.stream_connection()
     assert connection is not api.connection
     side = tcp.connection()
-    send_all(connection.socket, [api.stream_head("id-1", "text/plain"), b"3\r\none\r\n", api.stream_tail()])
+    send_all(
+        connection.socket,
+        [api.requests.stream_head("id-1", "text/plain"), b"3\r\none\r\n", api.requests.stream_tail()],
+    )
     side.accept()
     api.stream_ended(connection)
     sent = side.read()
@@ -184,8 +187,8 @@ def test_a_stream_over_the_own_socket_ends_with_the_next_request(own: OwnSocket)
     (side,) = own.sides
     connection = api.stream_connection()
     assert connection is api.connection
-    tail = api.stream_tail(("ValueError", "e30="))
-    send_all(connection.socket, [api.stream_head("id-1", "text/plain"), tail])
+    tail = api.requests.stream_tail(("ValueError", "e30="))
+    send_all(connection.socket, [api.requests.stream_head("id-1", "text/plain"), tail])
     api.stream_ended(connection)
     side.accept()
     side.event(request_id="id-2")
@@ -345,7 +348,9 @@ def test_answers_repeat_the_attempt(service: OwnSocket | Tcp) -> None:
             assert sent.headers.get(name.lower()) == expected
             if isinstance(service, OwnSocket):
                 assert side.read().verb == "next"
-        assert (f"\r\n{name}: try-1\r\n".encode() in api.stream_head("id-1", "text/plain")) is bool(attempt)
+        assert (f"\r\n{name}: try-1\r\n".encode() in api.requests.stream_head("id-1", "text/plain")) is bool(
+            attempt
+        )
     api.close()
 
 

@@ -11,11 +11,11 @@ import os
 import socket
 from dataclasses import dataclass
 
-from penstock.protocol import runtime_api
-from penstock.protocol.chunked import ChunkedError, Deframer, encode_end
+from penstock.protocol.chunked import ChunkedError, Deframer
 from penstock.protocol.runtime_api import InvocationInfo
 
 from . import logs
+from .requests import Requests
 from .stream import Buffer, Disconnected, send_all
 
 _READ = 64 * 1024
@@ -131,11 +131,8 @@ class RuntimeApi:
         self._dial: socket.socket | None = None
         if scheme == "fd":
             self._dial = socket.socket(fileno=int(number))
-            self._host = "penstock"
-        else:
-            self._host = address
-        self._next = f"GET {runtime_api.NEXT_PATH} HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode()
-        self._attempt = ""  # the header an answer to the current event repeats
+        self._host = "penstock" if self.own else address
+        self.requests = Requests(self._host, self.own)
         self.connection = self._connect()
         # A fork of the function must not keep the connection open: its end would never be seen.
         os.register_at_fork(after_in_child=self.close)
@@ -163,8 +160,7 @@ class RuntimeApi:
         if answer.status != 200:
             raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
         info = InvocationInfo.from_headers(answer.headers)
-        attempt = info.invocation_id
-        self._attempt = f"{runtime_api.INVOCATION_ID}: {attempt}\r\n" if attempt else ""
+        self.requests.begin(info.invocation_id)
         return Event(info, answer.headers.get("content-type", ""), answer.body)
 
     def _ask(self) -> Answer:
@@ -174,7 +170,7 @@ class RuntimeApi:
             self.reconnect()
             connection = self.connection
         if not connection.asked:
-            connection.send(self._next)
+            connection.send(self.requests.next)
         connection.asked = False
         while connection.pending > 1:
             self._taken(connection.read())
@@ -182,49 +178,23 @@ class RuntimeApi:
 
     def respond(self, request_id: str, payload: bytes, content_type: str) -> None:
         """Answer with a buffered response. Raises Disconnected."""
-        path = f"{runtime_api.INVOCATION_PATH}{request_id}/response"
-        self._post(path, payload, content_type, self._attempt)
+        self._post(self.requests.response(request_id, content_type, len(payload)), payload)
 
     def fail(self, request_id: str, error_type: str, document: bytes) -> None:
         """Report an error instead of a response. Raises Disconnected."""
-        path = f"{runtime_api.INVOCATION_PATH}{request_id}/error"
-        self._post(path, document, "application/json", _error_type(error_type) + self._attempt)
+        self._post(self.requests.error(request_id, error_type, len(document)), document)
 
     def init_error(self, error_type: str, document: bytes) -> None:
         """Report that the function could not be initialised; the process must end after it."""
-        self._post(
-            runtime_api.INIT_ERROR_PATH, document, "application/json", _error_type(error_type), ask=False
-        )
+        self._post(self.requests.init_error(error_type, len(document)), document, ask=False)
         self.connection.read()
 
     def stream_connection(self) -> Connection:
         """The connection a streamed response goes out on: over TCP one of its own, as AWS asks."""
         return self.connection if self.own else self._connect()
 
-    def stream_head(self, request_id: str, content_type: str) -> bytes:
-        """The head of a streamed response's POST."""
-        close = "" if self.own else "Connection: close\r\n"
-        return (
-            f"POST {runtime_api.INVOCATION_PATH}{request_id}/response HTTP/1.1\r\nHost: {self._host}\r\n"
-            f"Content-Type: {content_type}\r\n{runtime_api.RESPONSE_MODE}: {runtime_api.STREAMING}\r\n"
-            f"Trailer: {runtime_api.ERROR_TYPE}, {runtime_api.ERROR_BODY}\r\n{self._attempt}{close}"
-            "Transfer-Encoding: chunked\r\n\r\n"
-        ).encode("latin-1")
-
-    def stream_tail(self, error: tuple[str, str] | None = None) -> bytes:
-        """What ends a streamed response: last chunk and trailers, and on our own socket the next request."""
-        trailers = []
-        if error is not None:
-            error_type, document = error
-            trailers = [
-                (runtime_api.ERROR_TYPE.encode(), _field(error_type).encode()),
-                (runtime_api.ERROR_BODY.encode(), document.encode()),
-            ]
-        end = encode_end(trailers)
-        return end + self._next if self.own else end
-
     def stream_ended(self, connection: Connection) -> None:
-        """Note that a streamed response, `stream_tail` included, was sent."""
+        """Note that a streamed response, `requests.stream_tail` included, was sent."""
         if self.own:
             connection.pending += 2
             connection.asked = True
@@ -235,16 +205,12 @@ class RuntimeApi:
         finally:
             connection.close()
 
-    def _post(self, path: str, body: bytes, content_type: str, extra: str = "", *, ask: bool = True) -> None:
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {content_type}\r\n{extra}"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        ).encode("latin-1", "replace")
+    def _post(self, head: bytes, body: bytes, *, ask: bool = True) -> None:
         connection = self.connection
         if self.own and ask:
             connection.pending += 1
             connection.asked = True
-            connection.send(head, body, self._next)
+            connection.send(head, body, self.requests.next)
             return
         if connection.last:
             self.reconnect()
@@ -284,12 +250,3 @@ class RuntimeApi:
             fd = fcntl.fcntl(fds[0], fcntl.F_DUPFD_CLOEXEC, 3)
             os.close(fds[0])
         return Connection(socket.socket(fileno=fd))
-
-
-def _error_type(error_type: str) -> str:
-    return f"{runtime_api.ERROR_TYPE}: {_field(error_type)}\r\n"
-
-
-def _field(text: str) -> str:
-    """A class name as a header's value; Python allows any text as one."""
-    return "".join(character if " " <= character <= "~" else "?" for character in text)

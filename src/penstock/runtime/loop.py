@@ -90,7 +90,7 @@ class Reply:
         assert self.streamed is not None
         content_type, prelude = self.streamed.head(first)
         self._connection = self.api.stream_connection()
-        head: list[Buffer] = [self.api.stream_head(self._id, content_type)]
+        head: list[Buffer] = [self.api.requests.stream_head(self._id, content_type)]
         if prelude:
             head += frame(prelude)
         self._writer = make(self._connection, head)
@@ -165,5 +165,5 @@ class Reply:
             self.writer_for(None, self._blocking_writer)
         assert self._writer is not None
         assert self._connection is not None
-        self._writer.end(self.api.stream_tail(error))
+        self._writer.end(self.api.requests.stream_tail(error))
         self.api.stream_ended(self._connection)

@@ -226,7 +226,7 @@ class Bench:
     def call(self, function: str = "app", payload: bytes = b"{}") -> tuple[Any, Response]:
         """An invocation and where its response goes."""
         response = Response()
-        return self.service.invoke(Call(function, payload), response), response
+        return self.service.invoke(Call(function, payload, log_tail=True), response), response
 
     async def environment(self, count: int = 1) -> FakeEnvironment:
         """The newest environment, once there are `count`."""

@@ -34,7 +34,7 @@ class World:
         self.left = 0
         function = Function("app", "app.handler", "/", "python", timeout, idle_timeout=idle_timeout)
         self.invocation = Invocation(
-            Call("app", b"{}"),
+            Call("app", b"{}", log_tail=True),
             function,
             ID,
             self,

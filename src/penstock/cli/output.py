@@ -11,7 +11,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Protocol, TextIO
 
@@ -61,6 +61,7 @@ class Lines:
             pass  # nobody reads the log any more (a closed pipe, a full disk); requests are worth serving
 
 
+_EACH = 256  # what a line counts for beside its text: memory goes to empty ones, too
 _GATHER = 0.01  # seconds between two writes: each takes the interpreter from the requests for a moment
 
 
@@ -79,7 +80,9 @@ class UnhurriedLines:
         self._size = 0  # of what is held and of what is being written
         self._dropped = 0
         self._closed = False
-        self._changed = threading.Condition()  # its lock is never held during a write to the descriptor
+        self._asleep = False  # the thread waits for a line
+        self._lock = threading.Lock()  # never held during a write to the descriptor
+        self._changed = threading.Condition(self._lock)
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
 
     def start(self, note: Callable[[str], None]) -> None:
@@ -88,18 +91,19 @@ class UnhurriedLines:
         self._thread.start()
 
     def write(self, text: str) -> None:
-        with self._changed:
+        with self._lock:  # the bare lock: entering the condition would be a call of Python
             if self._dropped or self._size >= self._limit:
                 self._dropped += 1
                 return
             self._held.append(text)
-            self._size += _cost(text)
-            if len(self._held) == 1:
+            self._size += len(text) + _EACH
+            if self._asleep:
+                self._asleep = False
                 self._changed.notify()
 
     def close(self, timeout: float) -> None:
         """Give the reader `timeout` seconds to take what is left; the thread ends with the process."""
-        with self._changed:
+        with self._lock:
             self._closed = True
             self._changed.notify()
         self._thread.join(timeout)
@@ -111,18 +115,21 @@ class UnhurriedLines:
                 self._write(("\n".join(lines) + "\n").encode(self._encoding, "backslashreplace"))
             except OSError:
                 pass  # as above; past Python's buffer, nothing is left that its exit would flush
-            with self._changed:
-                self._size -= sum(map(_cost, lines))
+            with self._lock:
+                self._size -= sum(map(len, lines)) + _EACH * len(lines)
             time.sleep(_GATHER)
 
     def _take(self) -> list[str]:
         """All that has gathered, once there is something; nothing at the end."""
-        with self._changed:
-            if self._dropped and not self._held:
-                count, self._dropped = self._dropped, 0
-                told = "1 log line was" if count == 1 else f"{count:,} log lines were"
-                self._note(f"{told} dropped: nobody read them")
+        with self._lock:
+            count = 0 if self._held else self._dropped
+            self._dropped -= count
+        if count:
+            told = "1 log line was" if count == 1 else f"{count:,} log lines were"
+            self._note(f"{told} dropped: nobody read them")
+        with self._lock:
             while not self._held and not self._closed:
+                self._asleep = True
                 self._changed.wait()
             lines, self._held = self._held, []
             return lines
@@ -136,11 +143,6 @@ class UnhurriedLines:
                 room = select.poll()
                 room.register(self._descriptor, select.POLLOUT)
                 room.poll()
-
-
-def _cost(text: str) -> int:
-    """What a line counts for: memory goes to empty ones, too."""
-    return len(text) + 256
 
 
 class Readable:
@@ -229,22 +231,31 @@ class JsonLines:
             },
         )
 
+    # The two that come with every call are written out: a JSON encoder takes four times as long.
+
     def request(self, record: RequestRecord) -> None:
-        self._write("request", record.time, {key: getattr(record, name) for name, key in _REQUEST_KEYS})
+        first_byte = "null" if record.first_byte is None else repr(record.first_byte)
+        self._lines.write(
+            f'{{"event": "request", "time": "{_when(record.time)}", "method": {_string(record.method)}, '
+            f'"path": {_string(record.path)}, "function": {_string(record.function)}, '
+            f'"requestId": {_string(record.request_id)}, "status": {record.status}, "firstByte": {first_byte}, '
+            f'"total": {record.total!r}, "chunks": {record.chunks}, "bytes": {record.bytes}, '
+            f'"ending": {_string(record.ending)}, "ok": {"true" if record.ok else "false"}, '
+            f'"detail": {_string(record.detail)}}}'
+        )
 
     def log(self, line: LogLine) -> None:
-        members: dict[str, object] = {"function": line.function, "requestId": line.request_id}
-        if line.platform:
-            members["platform"] = True
-        self._write("log", self._clock(), {**members, "message": line.text})
+        platform = '"platform": true, ' if line.platform else ""
+        self._lines.write(
+            f'{{"event": "log", "time": "{_when(self._clock())}", "function": {_string(line.function)}, '
+            f'"requestId": {_string(line.request_id)}, {platform}"message": {_string(line.text)}}}'
+        )
 
     def note(self, text: str) -> None:
         self._write("note", self._clock(), {"message": text})
 
     def _write(self, event: str, now: float, members: dict[str, object]) -> None:
-        second = int(now)
-        when = f"{_iso(second)}.{int((now - second) * 1000):03d}Z"
-        self._lines.write(_JSON({"event": event, "time": when, **members}))
+        self._lines.write(_JSON({"event": event, "time": _when(now), **members}))
 
 
 def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
@@ -339,9 +350,9 @@ def _escapes() -> dict[int, str]:
 _ESCAPES = _escapes()
 
 
-def _camel(name: str) -> str:
-    first, *rest = name.split("_")
-    return first + "".join(part.capitalize() for part in rest)
+def _when(now: float) -> str:
+    second = int(now)
+    return f"{_iso(second)}.{int((now - second) * 1000):03d}Z"
 
 
 @lru_cache(maxsize=4)
@@ -350,4 +361,4 @@ def _iso(second: int) -> str:
 
 
 _JSON = json.JSONEncoder(check_circular=False).encode
-_REQUEST_KEYS = [(each.name, _camel(each.name)) for each in fields(RequestRecord) if each.name != "time"]
+_string = json.encoder.encode_basestring_ascii

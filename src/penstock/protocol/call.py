@@ -28,6 +28,7 @@ class Call:
     qualifier: str = ""  # a version or an alias; "" is $LATEST
     tenant_id: str = ""
     request_id: str = ""  # "": a new one. Attempts at one asynchronous event share theirs
+    log_tail: bool = False  # its outcome shall have the last of its log
     background: bool = False  # nobody waits for it: when not all can run, it is the first to be throttled
 
 
@@ -75,7 +76,7 @@ class Outcome:
     error_type: str = ""  # AWS's error type, for example Runtime.ExitError; of THROTTLED, AWS's Reason
     error_body: bytes = b""  # the JSON error document, as callers of Invoke receive it
     detail: str = ""  # one line for a person: what happened, and what to do about it
-    log_tail: bytes = b""  # the last 4 KB of the log
+    log_tail: bytes = b""  # the last 4 KB of the log, of a call that asked for it
 
     @property
     def ok(self) -> bool:

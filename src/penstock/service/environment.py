@@ -290,8 +290,9 @@ class Environment:
 
     def platform(self, text: str, invocation: Invocation) -> None:
         """A line of the platform's in the log of an invocation."""
-        invocation.tail.add(text)
-        self.host.log(LogLine(self.function.name, self.id, invocation.request_id, text, platform=True))
+        if invocation.tail is not None:
+            invocation.tail.add(text)
+        self.host.log(LogLine(self.function.name, self.id, invocation.request_id, text, True))
 
     def read_log(self, whole: bool = False) -> None:
         """Read what was printed; `whole`: also a last line that has no end yet."""
@@ -323,7 +324,8 @@ class Environment:
                 self.init_tail.add(text)
             self.host.log(LogLine(self.function.name, self.id, "", text))
         else:
-            invocation.tail.add(text)
+            if invocation.tail is not None:
+                invocation.tail.add(text)
             self.host.log(LogLine(self.function.name, self.id, invocation.request_id, text))
 
     def _close_log(self) -> None:

@@ -86,7 +86,7 @@ class Invocation:
         self.function = function
         self.request_id = request_id
         self.state = State.WAITING
-        self.tail = Tail()
+        self.tail = Tail() if call.log_tail else None
         self.too_large = False  # what the runtime answered was over the limit: it gets 413
         self.started = 0.0
         self.slot: int | None = None  # of the environment that runs it
@@ -267,7 +267,9 @@ class Invocation:
             self._source.report(self, outcome)  # before the end: what was printed is still its own
         self.state = State.ENDED
         self._owner.over(self)
-        self._sink.end(replace(outcome, log_tail=self.tail.bytes()))
+        if self.tail is not None:
+            outcome = replace(outcome, log_tail=self.tail.bytes())
+        self._sink.end(outcome)
 
     def _timed_out(self) -> None:
         """The function's time is over; it may have answered, and have gone on."""

@@ -39,21 +39,19 @@ _NUMBERED = re.compile(r"\d{8,}" + re.escape(_SUFFIX))
 _TIME = slice(9, 33)  # of a line: {"time":"2026-01-31T12:00:00.000Z", …
 
 _log = logging.getLogger("penstock.service")
-_json = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
+_string = json.encoder.encode_basestring
+_PLATFORM = ',"platform":true'
 
 
 def encode(now: float, line: LogLine) -> bytes:
     """A line as NDJSON. `now` is Unix time; its place and width are fixed, so lines can be compared."""
-    members: dict[str, object] = {
-        "time": iso(now),
-        "environment": line.environment,
-        "requestId": line.request_id,
-        "message": line.text,
-    }
-    if line.platform:
-        members["platform"] = True
-    # A lone surrogate becomes \udXXX, which is JSON for it.
-    return _json(members).encode("utf-8", "backslashreplace") + b"\n"
+    # Written out: a JSON encoder takes four times as long.
+    text = (
+        f'{{"time":"{iso(now)}","environment":{_string(line.environment)},'
+        f'"requestId":{_string(line.request_id)},"message":{_string(line.text)}'
+        f"{_PLATFORM if line.platform else ''}}}\n"
+    )
+    return text.encode("utf-8", "backslashreplace")  # a lone surrogate becomes \udXXX, which is JSON for it
 
 
 def iso(now: float) -> str:
@@ -237,7 +235,9 @@ class DiskLogs(LogStore):
         self._size = 0  # of what is held and of what is being written
         self._dropped: dict[str, int] = {}
         self._closed = False
-        self._changed = threading.Condition()
+        self._asleep = False  # the thread waits for something to do
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         # The thread's own.
         self._logs: dict[str, _Segments] = {}
         self._failing = False
@@ -288,13 +288,14 @@ class DiskLogs(LogStore):
         await asyncio.to_thread(self._thread.join)
 
     def _keep(self, now: float, line: LogLine) -> None:
-        with self._changed:
+        with self._lock:  # the bare lock: entering the condition would be a call of Python
             if self._size >= _WAITING:
                 self._dropped[line.function] = self._dropped.get(line.function, 0) + 1
-                return
-            self._held.append((now, line))
-            self._size += _cost(line)
-            if len(self._held) == 1:
+            else:
+                self._held.append((now, line))
+                self._size += _cost(line)
+            if self._asleep:
+                self._asleep = False
                 self._changed.notify()
 
     def _submit(self, job: Callable[[], None]) -> None:
@@ -310,6 +311,7 @@ class DiskLogs(LogStore):
         while True:
             with self._changed:
                 while not self._held and not self._dropped and not self._closed:
+                    self._asleep = True
                     self._changed.wait()
                 items, self._held = self._held, []
                 dropped, self._dropped = self._dropped, {}

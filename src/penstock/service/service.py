@@ -144,7 +144,8 @@ class Service:
         """An environment did not come up: the call that waits longest is told why."""
         waiting = self._pool.first_waiting(environment.number)
         if isinstance(waiting, Invocation):
-            waiting.tail = environment.init_tail
+            if waiting.tail is not None:
+                waiting.tail = environment.init_tail
             waiting.finish(verdict(waiting.request_id))
 
     def arn(self, function: str, qualifier: str = "") -> str:

@@ -68,6 +68,7 @@ def invocation(
         _client_context(request),
         qualifier=named.qualifier,
         tenant_id=_tenant(request, function),
+        log_tail=_header(request, api.LOG_TYPE) == "Tail",
     )
     if kind == "DryRun":
         return DryRun(writer, log, signed)
@@ -75,7 +76,7 @@ def invocation(
         if platform.enqueue is None:
             raise ApiError("NotImplementedException", "InvocationType Event has no queue here")
         return Event(platform.enqueue, call, writer, log, signed)
-    sink = (Buffered if buffered else Streamed)(writer, _header(request, api.LOG_TYPE) == "Tail", log)
+    sink = (Buffered if buffered else Streamed)(writer, call.log_tail, log)
     return Receiver(platform.invoker, call, sink, writer, log, signed)
 
 

@@ -35,15 +35,14 @@ class Side:
 
     def event(self, payload: bytes = b"{}", request_id: str = "id-1", **info: Any) -> None:
         """Answer a `next`."""
-        headers = InvocationInfo(request_id, info.pop("deadline_ms", 2**41), "arn", **info).headers()
-        self.answer(200, payload, [(b"Content-Type", b"application/json"), *headers])
+        headers = InvocationInfo(request_id, info.pop("deadline_ms", 2**41), "arn", **info).lines()
+        self.answer(200, payload, b"Content-Type: application/json\r\n" + headers)
 
     def accept(self) -> None:
         """Answer a response or an error."""
         self.answer(202, runtime_api.ACCEPTED)
 
-    def answer(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-        lines = b"".join(b"%b: %b\r\n" % header for header in headers or [])
+    def answer(self, status: int, body: bytes, lines: bytes = b"") -> None:
         self.sock.sendall(
             b"HTTP/1.1 %d X\r\n%bContent-Length: %d\r\n\r\n%b" % (status, lines, len(body), body)
         )

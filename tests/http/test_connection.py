@@ -833,3 +833,29 @@ def test_a_body_that_breaks_off_when_its_answer_has_begun() -> None:
     connection.eof_received()
     assert [taped.losses for taped in app.exchanges] == [1]
     assert app.errors == []
+
+
+def test_an_answer_leaves_with_the_next_one_where_that_is_wanted() -> None:
+    app = App(
+        head=lambda taped: taped.writer.respond(200, [], b"1") if taped.request.target == b"/1" else None
+    )
+    connection, wire, _ = wired(app, answer_with_next=True)
+    first = GET.replace(b"/ ", b"/1 ")
+    connection.data_received(first)
+    assert len(wire.writes) == 1  # nothing else was asked for
+    connection.data_received(first + GET)
+    assert len(wire.writes) == 1
+    app.exchanges[-1].writer.respond(200, [], b"2")
+    assert len(wire.writes) == 2
+    assert statuses(wire.sent) == [200, 200, 200]
+
+
+def test_an_answer_that_waits_for_the_next_is_not_lost_with_it() -> None:
+    app = App(
+        head=lambda taped: taped.writer.respond(200, [], b"1") if taped.request.target == b"/1" else None
+    )
+    connection, wire, _ = wired(app, answer_with_next=True)
+    connection.data_received(GET.replace(b"/ ", b"/1 ") + GET)
+    assert not wire.writes
+    connection.eof_received()
+    assert statuses(wire.sent) == [200]

@@ -203,5 +203,19 @@ def test_one_parser_takes_one_head_after_the_other_whatever_came_before() -> Non
         assert parser.parse(get(b"X: y")).headers == [(b"Host", b"a"), (b"X", b"y")]
 
 
+def test_the_same_head_again_is_another_request_of_the_same() -> None:
+    parser = HeadParser()
+    head = get(b"X-A: 1", b"Connection: close", b"Content-Length: 0")
+    first, second = parser.parse(head), parser.parse(head)
+    first.peer = ("192.0.2.1", 80)
+    assert second is not first
+    assert second.peer is None
+    for name in Request.__slots__:
+        if name != "peer":
+            assert getattr(first, name) == getattr(second, name)
+    assert parser.parse(get(b"X-A: 2")).get(b"x-a") == b"2"
+    assert parser.parse(head).keep_alive is False
+
+
 def test_repr() -> None:
     assert repr(parse(get(first=b"GET /a?b HTTP/1.1"))) == "<Request GET /a?b>"

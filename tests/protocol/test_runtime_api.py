@@ -19,12 +19,17 @@ def test_an_error_document_is_json() -> None:
     ],
 )
 def test_headers_go_both_ways(info: InvocationInfo) -> None:
-    headers = info.headers()
-    assert all(value for _, value in headers)
-    assert (
-        InvocationInfo.from_headers({name.decode().lower(): value.decode() for name, value in headers})
-        == info
-    )
+    lines = info.lines().decode().split("\r\n")
+    assert lines.pop() == ""
+    headers = dict(line.split(": ", 1) for line in lines)
+    assert all(headers.values())
+    assert InvocationInfo.from_headers({name.lower(): value for name, value in headers.items()}) == info
+
+
+@pytest.mark.parametrize("value", ["a\r\nX: y", "a\n", "a\r"])
+def test_a_value_cannot_be_another_header(value: str) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        InvocationInfo("id", 1, "arn", trace_id=value).lines()
 
 
 @pytest.mark.parametrize(

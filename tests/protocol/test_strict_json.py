@@ -12,7 +12,7 @@ def test_what_the_standard_has() -> None:
 @pytest.mark.parametrize("text", [b"NaN", b"[Infinity]", b'{"a": -Infinity}'])
 def test_what_only_python_has(text: bytes) -> None:
     json.loads(text)
-    with pytest.raises(ValueError, match="is not JSON"):
+    with pytest.raises(ValueError, match="is no JSON value"):
         strict_json.loads(text)
 
 

@@ -58,7 +58,7 @@ INFO = InvocationInfo("id-1", 2**41, "arn", "Root=1", '{"client":{}}')
 def test_next(service: OwnSocket | Tcp) -> None:
     api = service.api()
     (side,) = service.sides
-    side.answer(200, b'{"a":1}', [(b"Content-Type", b"application/json"), *INFO.headers()])
+    side.answer(200, b'{"a":1}', b"Content-Type: application/json\r\n" + INFO.lines())
     event = api.next()
     assert (event.payload, event.content_type, event.info) == (b'{"a":1}', "application/json", INFO)
     asked = side.read()
@@ -356,7 +356,7 @@ def test_answers_repeat_the_attempt(service: OwnSocket | Tcp) -> None:
 
 def test_a_server_that_takes_one_request_a_connection(tcp: Tcp) -> None:
     api = tcp.api()
-    closing = [(b"Connection", b"close"), (b"Lambda-Runtime-Aws-Request-Id", b"id-1")]
+    closing = b"Connection: close\r\nLambda-Runtime-Aws-Request-Id: id-1\r\n"
     tcp.sides[0].answer(200, b"{}", closing)
     api.next()
     tcp.sides[0].sock.close()

@@ -238,10 +238,10 @@ class JsonLines:
         self._lines.write(
             f'{{"event": "request", "time": "{_when(record.time)}", "method": {_string(record.method)}, '
             f'"path": {_string(record.path)}, "function": {_string(record.function)}, '
-            f'"requestId": {_string(record.request_id)}, "status": {record.status}, "firstByte": {first_byte}, '
-            f'"total": {record.total!r}, "chunks": {record.chunks}, "bytes": {record.bytes}, '
-            f'"ending": {_string(record.ending)}, "ok": {"true" if record.ok else "false"}, '
-            f'"detail": {_string(record.detail)}}}'
+            f'"requestId": {_string(record.request_id)}, "status": {record.status}, '
+            f'"firstByte": {first_byte}, "total": {record.total!r}, "chunks": {record.chunks}, '
+            f'"bytes": {record.bytes}, "ending": {_string(record.ending)}, '
+            f'"ok": {"true" if record.ok else "false"}, "detail": {_string(record.detail)}}}'
         )
 
     def log(self, line: LogLine) -> None:

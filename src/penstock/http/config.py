@@ -61,6 +61,10 @@ class Config:
     tick: float = 1.0
     """Seconds between two looks at the times above: their resolution."""
 
+    answer_with_next: bool = False
+    """Whether an answer waits for the one to a request that is already there behind it: one write for both.
+    For clients that send a request behind another without waiting, and read the answers in one go."""
+
     stamp: bool = True
     """Whether responses carry Date and Server."""
 

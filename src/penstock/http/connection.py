@@ -75,7 +75,7 @@ class Connection(Link):
             self._crashed(error)
         finally:
             self._corked = False
-            if self._out:
+            if self._out and not (self._config.answer_with_next and self._state is State.WAIT):
                 self._flush()
 
     def eof_received(self) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 
 import httptools
 
+from ..protocol import limits
+
 _LINE_VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _VERSION = re.compile(rb"HTTP/\d\.\d")
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
@@ -18,6 +20,7 @@ _HOST = re.compile(
 )
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE)
 _HIGH_AS_X = bytes(range(0x80)) + b"x" * 0x80
+_REPEATED = 4 * limits.KIB  # bytes of a head that is remembered
 _SINGLE = (b"host", b"content-length", b"transfer-encoding", b"expect")
 
 
@@ -70,6 +73,14 @@ class Request:
         """The first value of the header `name`, given in lower case."""
         return self._fields.get(name)
 
+    def again(self) -> "Request":
+        """Another one of the same head."""
+        request = Request(self.method, self.target, self.version, self.headers, self._fields)
+        request.content_length = self.content_length
+        request.keep_alive = self.keep_alive
+        request.expect_continue = self.expect_continue
+        return request
+
     @property
     def has_body(self) -> bool:
         return self.chunked or bool(self.content_length)
@@ -93,14 +104,28 @@ class _Headers:
 class HeadParser:
     """Parses one complete head after the other."""
 
-    __slots__ = ("_headers", "_parser")
+    __slots__ = ("_headers", "_last", "_parser", "_request")
 
     def __init__(self) -> None:
         self._headers = _Headers()
         self._parser: Any = None
+        self._last = b""  # the head of `_request`
+        self._request: Request | None = None
 
     def parse(self, head: bytes) -> Request:
-        """The request of `head`, which ends with its empty line. Raises Refused."""
+        """The request of `head`, which ends with its empty line. Raises Refused.
+
+        Most clients that keep a connection send the same head again and again, if it is one without a body:
+        such a one is not parsed twice.
+        """
+        if head == self._last and self._request is not None:
+            return self._request.again()
+        request = self._parse(head)
+        if not request.has_body and len(head) <= _REPEATED:
+            self._last, self._request = head, request.again()
+        return request
+
+    def _parse(self, head: bytes) -> Request:
         line = head[: head.index(b"\r\n")]
         method, target, version = _request_line(line)
         headers: list[tuple[bytes, bytes]] = []

@@ -19,7 +19,8 @@ from ..protocol import chunked
 from .request import Request
 
 Slice = bytes | bytearray | memoryview
-Headers = Sequence[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]] | bytes
+"""Of a response: pairs; or whole lines, of an application that answers for what is in them."""
 
 # Small bodies are copied behind their head: one buffer is cheaper to send than two.
 _JOIN = 16 * 1024
@@ -225,24 +226,27 @@ class Writer:
         if not 200 <= status <= 599:
             raise ValueError(f"{status} is not the status of a response")
         request = self._request
-        fields = []
         dated = signed = False
-        for name, value in headers:
-            key = name.lower()
-            if key in _SPECIAL:
-                if key == b"date":
-                    dated = True
-                elif key == b"server":
-                    signed = True
-                else:
-                    if key == b"connection" and b"close" in value.lower():
-                        self.keep_alive = False
-                    continue
-            fields.append(b"%b: %b\r\n" % (name, value))
-        block = b"".join(fields)
-        # The last guard against response splitting: as many line ends as headers.
-        if block.count(b"\n") != len(fields) or block.count(b"\r") != len(fields) or b"\0" in block:
-            raise ValueError("a response header has a line break or NUL in it")
+        if isinstance(headers, bytes):
+            block = headers
+        else:
+            fields = []
+            for name, value in headers:
+                key = name.lower()
+                if key in _SPECIAL:
+                    if key == b"date":
+                        dated = True
+                    elif key == b"server":
+                        signed = True
+                    else:
+                        if key == b"connection" and b"close" in value.lower():
+                            self.keep_alive = False
+                        continue
+                fields.append(b"%b: %b\r\n" % (name, value))
+            block = b"".join(fields)
+            # The last guard against response splitting: as many line ends as headers.
+            if block.count(b"\n") != len(fields) or block.count(b"\r") != len(fields) or b"\0" in block:
+                raise ValueError("a response header has a line break or NUL in it")
         own = b""
         if self._channel.stamp:
             own = stamp() if not (dated or signed) else partial_stamp(dated, signed)

@@ -113,19 +113,28 @@ class InvocationInfo:
     tenant_id: str = ""
     invocation_id: str = ""
 
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """The headers of the answer to `next`; those without a value are left out, as AWS does."""
-        pairs = (
-            (REQUEST_ID, self.request_id),
-            (DEADLINE_MS, str(self.deadline_ms)),
-            (FUNCTION_ARN, self.function_arn),
+    def lines(self) -> bytes:
+        """The header lines of the answer to `next`; what has no value is left out, as AWS does.
+
+        Raises ValueError when a value has a line break.
+        """
+        lines = [
+            f"{REQUEST_ID}: {self.request_id}\r\n{DEADLINE_MS}: {self.deadline_ms}\r\n"
+            f"{FUNCTION_ARN}: {self.function_arn}\r\n"
+        ]
+        for name, value in (
             (TRACE_ID, self.trace_id),
             (CLIENT_CONTEXT, self.client_context),
             (COGNITO_IDENTITY, self.cognito_identity),
             (TENANT_ID, self.tenant_id),
             (INVOCATION_ID, self.invocation_id),
-        )
-        return [(name.encode(), value.encode()) for name, value in pairs if value]
+        ):
+            if value:
+                lines.append(f"{name}: {value}\r\n")
+        text = "".join(lines)
+        if text.count("\n") != len(lines) + 2 or text.count("\r") != len(lines) + 2:
+            raise ValueError(f"a value has a line break: {self}")
+        return text.encode()
 
     @classmethod
     def from_headers(cls, headers: dict[str, str]) -> "InvocationInfo":

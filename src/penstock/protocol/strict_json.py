@@ -6,9 +6,11 @@ from typing import Any, NoReturn
 
 def loads(text: bytes) -> Any:
     """The value of JSON text. Raises ValueError, and RecursionError for what is nested too deeply."""
-    return json.loads(text.decode(), parse_constant=no_constant)
+    return _decode(text.decode())
 
 
-def no_constant(name: str) -> NoReturn:
-    """For json's `parse_constant`."""
-    raise ValueError(f"{name} is not JSON")
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_decode = json.JSONDecoder(parse_constant=_no_constant).decode  # json.loads would make one for each text

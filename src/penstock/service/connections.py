@@ -33,6 +33,7 @@ _HTTP = HttpConfig(
     body_timeout=None,
     stamp=False,
 )
+_HTTP_DIALLED = replace(_HTTP, answer_with_next=True)  # the own runtime reads both when an event comes
 _HTTP_LISTENING = replace(_HTTP, linger_limit=0)  # hung up on: what it still sends is answered by a reset
 _BACKLOG = 64
 _MOST = limits.OPEN_FILES  # connections of a runtime with all that it started: descriptors are everybody's
@@ -102,7 +103,7 @@ class Dialled(_Connections):
     address = "fd:3"
 
     def __init__(self, application: Application, lost: Callable[[], None]) -> None:
-        super().__init__(application, _HTTP, lost)
+        super().__init__(application, _HTTP_DIALLED, lost)
         self._dial, theirs = socket.socketpair()
         self.theirs: socket.socket | None = theirs  # to be given to the process, then closed
         try:

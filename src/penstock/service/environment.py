@@ -31,6 +31,7 @@ from .seat import Seat
 from .variables import variables
 
 _LOG_READ = 4 * limits.KIB
+_PEAK_KEPT = 0.1  # seconds
 _PIPE = 16 * limits.KIB  # what a function may print ahead of us
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 256 * limits.KIB  # a log line is cut there, as CloudWatch cuts events
@@ -78,6 +79,8 @@ class Environment:
         self.seats = [Seat(self)]
         self.own = True  # whether it runs Penstock's own runtime
         self.max_used = 0  # bytes, the highest seen
+        self._peak_mb = -1  # the high-water mark in the system's words, and until when it is good enough
+        self._peak_until = 0.0
         self.init_duration: float | None = None  # seconds; reported once, and forgotten
         self.init_tail = Tail()
         self._free: list[Seat] = []  # whose runtime has asked for an event; the last to ask is the last
@@ -275,15 +278,23 @@ class Environment:
     # The log.
 
     def peak_mb(self) -> int:
-        """The process's high-water mark; of one that ended, what the system counted."""
+        """The process's high-water mark; of one that ended, what the system counted.
+
+        Read at most every 100 ms: it takes longer than all else that is done at the end of a call.
+        """
         if self._exit is not None:
             return -(-max(self._exit.max_rss, self.max_used) // limits.MIB)
+        now = self.loop.time()
+        if now < self._peak_until:
+            return self._peak_mb
         if self._process is not None:
             try:
                 if self._status is None:
                     self._status = os.open(f"/proc/{self._process.pid}/status", os.O_RDONLY)
                 _, _, rest = os.pread(self._status, 4096, 0).partition(b"VmHWM:")
-                return -(-int(rest[:20].split()[0]) // limits.KIB)
+                self._peak_mb = -(-int(rest[:20].split()[0]) // limits.KIB)
+                self._peak_until = now + _PEAK_KEPT
+                return self._peak_mb
             except (OSError, IndexError):
                 pass  # it has just ended, or this system has no /proc
         return -(-self.max_used // limits.MIB)

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .invocation import Invocation
     from .seat import Seat
 
-_JSON = [(b"Content-Type", b"application/json")]
-_TEXT = [(b"Content-Type", b"text/plain; charset=utf-8")]
+_JSON = b"Content-Type: application/json\r\n"
+_TEXT = b"Content-Type: text/plain; charset=utf-8\r\n"
 _NEXT = runtime_api.NEXT_PATH.encode()
 _INVOCATION = runtime_api.INVOCATION_PATH.encode()
 _RESPONSE_MODE = runtime_api.RESPONSE_MODE.lower().encode()
@@ -84,7 +84,7 @@ class RuntimeApi:
         if route is None and verb not in (b"response", b"error"):
             return Refusal(writer, 404, b"404 page not found\n")
         if request.method != method:
-            return Refusal(writer, 405, b"", [(b"Allow", method.encode())])
+            return Refusal(writer, 405, b"", b"Allow: %b\r\n" % method.encode())
         if route is not None:
             return route[1](request, writer)
         return self._answer(request, writer, request_id.decode("latin-1"), verb == b"response")
@@ -280,11 +280,9 @@ class Refusal(Exchange):
 
     __slots__ = ("_answer", "_left", "_writer")
 
-    def __init__(
-        self, writer: Writer, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None
-    ) -> None:
+    def __init__(self, writer: Writer, status: int, body: bytes, headers: bytes = _TEXT) -> None:
         self._writer = writer
-        self._answer = (status, headers or _TEXT, body)
+        self._answer = (status, headers, body)
         self._left = _PATIENCE
 
     def request_data(self, slices: list[memoryview]) -> None:

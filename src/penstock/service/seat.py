@@ -29,6 +29,7 @@ from .runtime_states import State
 if TYPE_CHECKING:
     from .environment import Environment
 
+_JSON = b"Content-Type: application/json\r\n"
 _SIGNAL_AFTER = 0.02  # seconds: a handler that yields ends by itself sooner
 _HAND_OUTS = 3  # of one event, before its runtime counts as confused
 _KEPT = 16 * limits.KIB  # of an event, while its response is streamed
@@ -41,7 +42,7 @@ class Seat:
         self.state = State.STARTED  # of its runtime
         self.attempt = ""  # names the invocation among all that share its request id
         self._waiting: list[Writer] = []  # the runtime's open requests for an event, oldest first
-        self._event: list[tuple[bytes, bytes]] = []  # the headers of the event
+        self._event = b""  # the header lines of the event
         self._handed_out = 0  # so many times
         self._attempts = 0
         self._cut = False  # its answer broke off
@@ -163,7 +164,7 @@ class Seat:
             tenant_id=invocation.call.tenant_id,
             invocation_id=self.attempt,
         )
-        self._event = [(b"Content-Type", b"application/json"), *info.headers()]
+        self._event = _JSON + info.lines()
         if self._waiting:
             self._hand_out()
 

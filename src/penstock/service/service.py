@@ -5,10 +5,10 @@ Who decides is the pool; this file does what it says.
 
 import asyncio
 import os
-import uuid
 from functools import partial
 
 from penstock.protocol.call import Call, Sink
+from penstock.protocol.ids import new_id
 
 from . import outcomes
 from .backends import Backend
@@ -90,7 +90,7 @@ class Service:
         """Start a call; its response goes to `sink`. Raises FunctionNotFound."""
         function = self.functions.resolve(call.function, call.qualifier)
         invocation = Invocation(
-            call, function, call.request_id or str(uuid.uuid4()), sink, self, aws_limits=self._aws_limits
+            call, function, call.request_id or new_id(), sink, self, aws_limits=self._aws_limits
         )
         self._invocations.add(invocation)
         if self._stopping:

@@ -24,8 +24,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal
 
+from .. import strict_json
 from . import HOP_BY_HOP
 
 if TYPE_CHECKING:
@@ -130,17 +131,13 @@ _ERRORS = {
 
 def _parse(payload: bytes) -> Any:
     try:
-        return json.loads(payload.decode(), parse_constant=_no_constant)
+        return strict_json.loads(payload)
     except UnicodeDecodeError:
         raise InvalidResult("the result is not JSON: it is not UTF-8") from None
     except RecursionError:
         raise InvalidResult("the result is nested too deeply") from None
     except ValueError as error:
         raise InvalidResult(f"the result is not JSON: {error}") from None
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"it holds {name}")
 
 
 def _rest(value: Any) -> tuple[HttpHead, bytes]:

@@ -344,7 +344,7 @@ def _client_context(request: Request) -> str:
         raise ApiError("InvalidRequestContentException", message)
     value: Any = None
     try:
-        value = json.loads(base64.b64decode(text, validate=True), parse_constant=strict_json.no_constant)
+        value = strict_json.loads(base64.b64decode(text, validate=True))
     except (ValueError, RecursionError):
         pass  # answered below
     if not isinstance(value, dict):

@@ -256,6 +256,77 @@ def test_a_killed_spawner_takes_its_environments_along(service: Service) -> None
     wait_until(lambda: not alive(spawned.pid), "the environment's end")
 
 
+# The blank: a process that waits to be an environment.
+
+
+def blanks(service: Service) -> list[int]:
+    """Children of the spawner that are no environments."""
+    path = f"/proc/{service.process.pid}/task/{service.process.pid}/children"
+    pids = [int(pid) for pid in Path(path).read_text().split()]
+    return [pid for pid in pids if pid not in {each.pid for each in service.environments}]
+
+
+def waiting_blank(service: Service) -> int:
+    wait_until(lambda: len(blanks(service)) == 1, "a blank")
+    return blanks(service)[0]
+
+
+def test_a_blank_becomes_the_environment_and_another_follows(service: Service) -> None:
+    before = waiting_blank(service)
+    spawned = service.spawn(ECHO)
+    assert spawned.pid == before
+    spawned.side.event(b"[1]")
+    spawned.side.accept()
+    spawned.side.read()
+    assert spawned.side.read().body == b"[1]"
+    assert waiting_blank(service) != before
+
+
+def test_two_at_once_do_not_wait_for_a_blank(service: Service) -> None:
+    first = waiting_blank(service)
+    one, other = service.spawn(ECHO, "e1"), service.spawn(ECHO, "e2")
+    assert one.pid == first
+    for spawned in (one, other):
+        spawned.side.event(b"[1]")
+        spawned.side.accept()
+        spawned.side.read()
+        assert spawned.side.read().body == b"[1]"
+
+
+def test_a_blank_that_was_killed_is_replaced(service: Service) -> None:
+    before = waiting_blank(service)
+    os.kill(before, signal.SIGKILL)
+    wait_until(lambda: blanks(service) and blanks(service) != [before], "another blank")
+    spawned = service.spawn(ECHO)
+    assert spawned.pid != before
+    assert alive(spawned.pid)
+
+
+def test_an_order_too_large_for_the_blanks_socket_starts_all_the_same(service: Service) -> None:
+    # The spawner's own buffer has room for it: it is the service's, which is as large as the system allows.
+    service.control.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1024 * 1024)
+    waiting_blank(service)
+    environment = {
+        "AWS_LAMBDA_RUNTIME_API": "fd:3",
+        "_HANDLER": "app.handler",
+        "LAMBDA_TASK_ROOT": str(service.folder),
+        "LONG": "x" * 120_000,
+        "LONGER": "x" * 120_000,
+    }
+    spawned = service.spawn(ECHO, environment=environment)
+    spawned.side.event(b"[1]")
+    spawned.side.accept()
+    spawned.side.read()
+    assert spawned.side.read().body == b"[1]"
+
+
+def test_the_blank_ends_with_the_service(service: Service) -> None:
+    pid = waiting_blank(service)
+    service.control.close()
+    assert service.process.wait(10) == 0
+    assert not alive(pid)
+
+
 # With a command.
 
 

@@ -2,6 +2,7 @@
 
 One process for each interpreter, with a single thread, so that forking is safe. It has imported the runtime
 already; an environment is a fork of it that has only its own descriptors, and is ready within milliseconds.
+One fork is made ahead and waits, the blank: it is the next environment, of whichever function.
 
 The service speaks to it over socket FD, one JSON object in each SEQPACKET message:
 
@@ -35,16 +36,19 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from penstock.protocol import limits
 
 # What an environment needs is imported before it is forked.
 from . import __main__ as runtime
-from . import loop  # noqa: F401
+from . import rehearsal
 
 MESSAGE_SIZE = 1024 * 1024
-_DIAL = 3  # the descriptor an environment finds its connections at
+_DIAL = 3  # the descriptor an environment finds its connections at; until it has them, a blank its orders
+_QUIET = 10  # milliseconds without an order, before a blank is made: it must not delay the ones under way
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 # An environment's mark is its limit of file locks, which Linux keeps, hands down to forks and through exec,
@@ -64,6 +68,8 @@ def main(fd: int) -> None:
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    rehearsal.rehearse(20)  # Python adapts code that has run a few times
+    os.environ.clear()  # nothing of it is for functions, and each of them is the quicker for it
     gc.collect()
     gc.freeze()
     Spawner(control, wake).serve()
@@ -76,6 +82,7 @@ class Spawner:
         self._ids: dict[int, str] = {}  # pid → environment
         self._marks: dict[int, int] = {}  # pid → mark
         self._unstarted: dict[int, int] = {}  # pid → the pipe that says why its command was not executed
+        self._blank: Blank | None = None
 
     def serve(self) -> None:
         self._send({"ready": sys.version.split()[0], "pid": os.getpid()})
@@ -84,7 +91,10 @@ class Spawner:
         poll.register(self._wake, select.POLLIN)
         try:
             while True:
-                for fd, _ in poll.poll():
+                happened = poll.poll(_QUIET if self._blank is None else None)
+                if not happened:
+                    self._blank = Blank.fork()
+                for fd, _ in happened:
                     if fd == self._wake:
                         with contextlib.suppress(BlockingIOError):
                             os.read(self._wake, 4096)
@@ -105,16 +115,16 @@ class Spawner:
             if "sweep" in order:
                 sweep(set(order["sweep"]))
             else:
-                self._spawn(order, fds)
+                self._spawn(message, order, fds)
         finally:
             for fd in fds:
                 os.close(fd)
         return True
 
-    def _spawn(self, order: dict[str, Any], fds: list[int]) -> None:
+    def _spawn(self, message: bytes, order: dict[str, Any], fds: list[int]) -> None:
         environment = order["spawn"]
         try:
-            pid = self._fork(order, fds)
+            pid = self._used_blank(message, order, fds) or self._fork(order, fds)
         except OSError as error:
             self._send({"failed": environment, "message": f"cannot start a process: {error.strerror}"})
             return
@@ -125,13 +135,25 @@ class Spawner:
         for fd in pidfds:
             os.close(fd)
 
+    def _used_blank(self, message: bytes, order: dict[str, Any], fds: list[int]) -> int:
+        """Have the blank be the environment; its pid. 0: there is none to be had."""
+        if self._blank is None or order["command"]:
+            return 0
+        blank, self._blank = self._blank, None
+        with blank.orders:
+            try:
+                socket.send_fds(blank.orders, [message], fds)
+            except OSError:
+                return 0  # it was killed, or the order is too large for a socket's buffer: it ends
+        return blank.pid
+
     def _fork(self, order: dict[str, Any], fds: list[int]) -> int:
         """Fork an environment; its pid. Raises OSError."""
         if not order["command"]:
-            return _fork(order, fds)
+            return _fork(lambda: become(order, fds))
         said, say = os.pipe()
         try:
-            pid = _fork(order, [*fds, say])
+            pid = _fork(lambda: become(order, [*fds, say]))
         except OSError:
             os.close(said)
             raise
@@ -150,6 +172,9 @@ class Spawner:
             if pid == 0:
                 return
             environment = self._ids.pop(pid, None)
+            if self._blank is not None and pid == self._blank.pid:
+                self._blank.orders.close()
+                self._blank = None
             if environment is not None:
                 del self._marks[pid]
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -191,51 +216,97 @@ class Spawner:
         self._control.sendmsg([json.dumps(message).encode()], ancillary)
 
 
-def _fork(order: dict[str, Any], fds: list[int]) -> int:
+@dataclass(frozen=True)
+class Blank:
+    """A process that waits for the order to be an environment.
+
+    What can be done before it is known which was done: it is forked, and by a rehearsal has copies of its
+    own of the memory that environments write to. These two are most of a cold start.
+    """
+
+    pid: int
+    orders: socket.socket
+
+    @classmethod
+    def fork(cls) -> "Blank | None":
+        """None: it cannot be now; so will an environment's own start, and say why."""
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            return None
+        with theirs:
+            try:
+                pid = _fork(lambda: _wait_for_order(theirs.fileno()))
+            except OSError:
+                ours.close()
+                return None
+        return cls(pid, ours)
+
+
+def _wait_for_order(fd: int) -> None:
+    for output in (1, 2):
+        os.dup2(0, output)  # not the spawner's, whose end must be seen
+    os.dup2(fd, _DIAL, inheritable=False)
+    os.closerange(_DIAL + 1, limits.OPEN_FILES * 4)
+    rehearsal.rehearse(4)
+    with socket.socket(fileno=_DIAL) as orders:
+        message, fds, _, _ = socket.recv_fds(orders, MESSAGE_SIZE, 2)
+    if not message:
+        os._exit(0)
+    become(json.loads(message), fds)
+
+
+def _fork(then: Callable[[], object]) -> int:
+    """Fork a process of its own that does `then`, which must not return; its pid. Raises OSError."""
     spawner = os.getpid()
     # Until the child has handlers of its own, a signal to it would be handled as one to the spawner.
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         pid = os.fork()
         if pid == 0:
-            become(order, fds, spawner, signals)
+            _leave_spawner(spawner, signals, then)
         return pid
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
-def become(order: dict[str, Any], fds: list[int], spawner: int, signals: set[Any]) -> NoReturn:
-    """Turn this fork of the spawner into an execution environment. Never returns; `signals` is its mask.
-
-    `fds`: the log, and the dial; with a command the log, and where to say that it cannot be executed.
-    """
+def _leave_spawner(spawner: int, signals: set[Any], then: Callable[[], object]) -> NoReturn:
+    """In a fork of the spawner: be a process of its own, with the signal mask `signals`."""
     try:
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != spawner:
             os._exit(1)  # the spawner died before the line above could see to it
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGCHLD, signal.SIGTERM):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-        log, third = (os.dup(fd) for fd in fds)  # above 3, so that the moves below do not meet
-        os.dup2(log, 1)
-        os.dup2(log, 2)
-        os.dup2(third, _DIAL, inheritable=False)
-        os.closerange(_DIAL + 1, limits.OPEN_FILES * 4)
-        _limit(resource.RLIMIT_NOFILE, limits.OPEN_FILES)
-        _limit(resource.RLIMIT_CORE, 0)
-        _limit(resource.RLIMIT_DATA, order["data_limit"])
-        with contextlib.suppress(OSError, ValueError):  # not a limit everywhere
-            _limit(_RLIMIT_LOCKS, order["mark"])
-        if order["command"]:
-            _execute(order["command"], order["root"], order["environment"])
-        _become_own(order)
+        then()
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.write(2, f"penstock: the environment could not be set up: {error!r}\n".encode())
     os._exit(1)
+
+
+def become(order: dict[str, Any], fds: list[int]) -> None:
+    """Turn this process into the execution environment that was ordered. Does not return.
+
+    `fds`: the log, and the dial; with a command the log, and where to say that it cannot be executed.
+    """
+    log, third = (os.dup(fd) for fd in fds)  # above 3, so that the moves below do not meet
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(third, _DIAL, inheritable=False)
+    os.closerange(_DIAL + 1, limits.OPEN_FILES * 4)
+    _limit(resource.RLIMIT_NOFILE, limits.OPEN_FILES)
+    _limit(resource.RLIMIT_CORE, 0)
+    _limit(resource.RLIMIT_DATA, order["data_limit"])
+    with contextlib.suppress(OSError, ValueError):  # not a limit everywhere
+        _limit(_RLIMIT_LOCKS, order["mark"])
+    if order["command"]:
+        _execute(order["command"], order["root"], order["environment"])
+    _become_own(order)
 
 
 def _become_own(order: dict[str, Any]) -> None:

@@ -139,17 +139,20 @@ class InvocationInfo:
     @classmethod
     def from_headers(cls, headers: dict[str, str]) -> "InvocationInfo":
         """Read the headers of an answer to `next`; `headers` has lower-case names."""
+        request_id, deadline_ms, *others = (headers.get(name, "") for name in _INFO)
+        return cls(request_id, int(deadline_ms or "0"), *others)
 
-        def get(name: str, default: str = "") -> str:
-            return headers.get(name.lower(), default)
 
-        return cls(
-            request_id=get(REQUEST_ID),
-            deadline_ms=int(get(DEADLINE_MS, "0")),
-            function_arn=get(FUNCTION_ARN),
-            trace_id=get(TRACE_ID),
-            client_context=get(CLIENT_CONTEXT),
-            cognito_identity=get(COGNITO_IDENTITY),
-            tenant_id=get(TENANT_ID),
-            invocation_id=get(INVOCATION_ID),
-        )
+_INFO = tuple(
+    name.lower()
+    for name in (
+        REQUEST_ID,
+        DEADLINE_MS,
+        FUNCTION_ARN,
+        TRACE_ID,
+        CLIENT_CONTEXT,
+        COGNITO_IDENTITY,
+        TENANT_ID,
+        INVOCATION_ID,
+    )
+)  # as the fields above

@@ -78,13 +78,10 @@ class Connection:
     def _read_head(self) -> tuple[int, dict[str, str]]:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             self._buffer += self._receive()
-        lines = self._buffer[:end].decode("latin-1").split("\r\n")
+        status, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
         self._buffer = self._buffer[end + 4 :]
-        headers = {}
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            headers[name.lower()] = value.strip()
-        return int(lines[0].split(" ", 2)[1]), headers
+        fields = [line.partition(":") for line in lines]
+        return int(status[9:12]), {name.lower(): value.strip() for name, _, value in fields}
 
     def _read_count(self, length: int) -> bytes:
         missing = length - len(self._buffer)

@@ -88,10 +88,7 @@ class LambdaContext:
 
         identity = _parse(info.cognito_identity, "Cognito Identity") or {}
         self.identity = CognitoIdentity(
-            {
-                "cognito_identity_id": identity.get("cognitoIdentityId"),
-                "cognito_identity_pool_id": identity.get("cognitoIdentityPoolId"),
-            }
+            {name: identity.get(key) for name, key in _COGNITO.items()} if identity else identity
         )
 
     @classmethod
@@ -114,6 +111,12 @@ class LambdaContext:
     def __repr__(self) -> str:
         shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in LambdaContext.__annotations__)
         return f"LambdaContext({shown})"
+
+
+_COGNITO = {
+    "cognito_identity_id": "cognitoIdentityId",
+    "cognito_identity_pool_id": "cognitoIdentityPoolId",
+}
 
 
 def _parse(text: str, name: str) -> dict[str, Any] | None:

@@ -12,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Protocol, TextIO
 
 from penstock.protocol.limits import MIB
 from penstock.protocol.record import RequestRecord
 from penstock.protocol.urls import URL_PREFIX
 from penstock.service.logs import LogLine
+from penstock.service.logstore import iso
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class JsonLines:
     def request(self, record: RequestRecord) -> None:
         first_byte = "null" if record.first_byte is None else repr(record.first_byte)
         self._lines.write(
-            f'{{"event": "request", "time": "{_when(record.time)}", "method": {_string(record.method)}, '
+            f'{{"event": "request", "time": "{iso(record.time)}", "method": {_string(record.method)}, '
             f'"path": {_string(record.path)}, "function": {_string(record.function)}, '
             f'"requestId": {_string(record.request_id)}, "status": {record.status}, '
             f'"firstByte": {first_byte}, "total": {record.total!r}, "chunks": {record.chunks}, '
@@ -247,7 +247,7 @@ class JsonLines:
     def log(self, line: LogLine) -> None:
         platform = '"platform": true, ' if line.platform else ""
         self._lines.write(
-            f'{{"event": "log", "time": "{_when(self._clock())}", "function": {_string(line.function)}, '
+            f'{{"event": "log", "time": "{iso(self._clock())}", "function": {_string(line.function)}, '
             f'"requestId": {_string(line.request_id)}, {platform}"message": {_string(line.text)}}}'
         )
 
@@ -255,7 +255,7 @@ class JsonLines:
         self._write("note", self._clock(), {"message": text})
 
     def _write(self, event: str, now: float, members: dict[str, object]) -> None:
-        self._lines.write(_JSON({"event": event, "time": _when(now), **members}))
+        self._lines.write(_JSON({"event": event, "time": iso(now), **members}))
 
 
 def startup_text(listening: Listening, bold: Callable[[str], str] = str) -> str:
@@ -348,16 +348,6 @@ def _escapes() -> dict[int, str]:
 
 
 _ESCAPES = _escapes()
-
-
-def _when(now: float) -> str:
-    second = int(now)
-    return f"{_iso(second)}.{int((now - second) * 1000):03d}Z"
-
-
-@lru_cache(maxsize=4)
-def _iso(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 _JSON = json.JSONEncoder(check_circular=False).encode

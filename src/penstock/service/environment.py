@@ -81,6 +81,7 @@ class Environment:
         self.max_used = 0  # bytes, the highest seen
         self._peak_mb = -1  # the high-water mark in the system's words, and until when it is good enough
         self._peak_until = 0.0
+        self._read_at = 0.0  # when the log was last read dry, by the loop's clock: that of its present turn
         self.init_duration: float | None = None  # seconds; reported once, and forgotten
         self.init_tail = Tail()
         self._free: list[Seat] = []  # whose runtime has asked for an event; the last to ask is the last
@@ -190,12 +191,16 @@ class Environment:
     # What its seats tell.
 
     def asked(self) -> None:
-        """Its runtime asks for an event: what it has printed until now is read."""
+        """Its runtime asks for an event: what it has printed until now is read.
+
+        Not again when its response ended in the same turn of the loop, which has read it.
+        """
         if not self._ready:
             self._ready = True
             self.init_duration = time.monotonic() - self._started
             self._cancel_timers()
-        self.read_log()
+        if self._read_at != self.loop.time():
+            self.read_log()
 
     def free(self, seat: Seat) -> None:
         """A seat can take an invocation."""
@@ -323,9 +328,11 @@ class Environment:
             if len(self._partial) >= _LINE:
                 self._log_line(self._partial)
                 self._partial = b""
-        if whole and self._partial:
-            self._log_line(self._partial)
-            self._partial = b""
+        if whole:
+            self._read_at = self.loop.time()
+            if self._partial:
+                self._log_line(self._partial)
+                self._partial = b""
 
     def _log_line(self, line: bytes) -> None:
         text = line.decode("utf-8", "replace")

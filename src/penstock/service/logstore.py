@@ -56,8 +56,17 @@ def encode(now: float, line: LogLine) -> bytes:
 
 def iso(now: float) -> str:
     """2026-01-31T12:00:00.000Z"""
-    second = int(now)
-    return f"{_iso(second)}.{int((now - second) * 1000):03d}Z"
+    global _latest
+    milliseconds = int(now * 1000)
+    known, text = _latest
+    if milliseconds != known:
+        second, rest = divmod(milliseconds, 1000)
+        text = f"{_iso(second)}.{rest:03d}Z"
+        _latest = (milliseconds, text)  # one assignment: threads use this
+    return text
+
+
+_latest = (0, "1970-01-01T00:00:00.000Z")  # many lines share a millisecond
 
 
 @lru_cache(maxsize=4)

@@ -18,15 +18,16 @@ from runtime_kit import Side
 class Runtime:
     """A runtime on a handler's source, and the Runtime API it asks over TCP."""
 
-    def __init__(self, folder: Path, source: str, handler: str = "app.handler") -> None:
+    def __init__(self, folder: Path, source: str, handler: str = "app.handler", **environment: str) -> None:
         (folder / "app.py").write_text(textwrap.dedent(source))
-        listener = socket.create_server(("127.0.0.1", 0))
-        listener.settimeout(10)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(10)
         environ = {
             **os.environ,
-            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{listener.getsockname()[1]}",
+            "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self.listener.getsockname()[1]}",
             "_HANDLER": handler,
             "LAMBDA_TASK_ROOT": str(folder),
+            **environment,
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "penstock.runtime"],
@@ -36,8 +37,13 @@ class Runtime:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        with listener:
-            self.side = Side(listener.accept()[0])
+        self.connect()
+        if not environment:  # one that is not restored makes no other connection
+            self.listener.close()
+
+    def connect(self) -> None:
+        """Take the runtime's next connection."""
+        self.side = Side(self.listener.accept()[0])
 
     def end(self) -> tuple[int, str]:
         """Its exit status and what it printed."""
@@ -45,6 +51,7 @@ class Runtime:
         return self.process.returncode, out
 
     def close(self) -> None:
+        self.listener.close()
         self.side.sock.close()
         if self.process.poll() is None:
             self.process.kill()
@@ -129,3 +136,52 @@ def test_without_an_address_it_says_so() -> None:
     assert done.returncode == 1
     assert "AWS_LAMBDA_RUNTIME_API" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+SNAP_START = {"AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}
+HOOKS = """
+from snapshot_restore_py import register_after_restore, register_before_snapshot
+seen = []
+register_before_snapshot(seen.append, "before")
+register_after_restore(seen.append, "after")
+def handler(event, context): return seen
+"""
+
+
+def test_on_aws_the_snapshot_is_taken_between_the_hooks(started: list[Runtime], tmp_path: Path) -> None:
+    started.append(runtime := Runtime(tmp_path, HOOKS, **SNAP_START))
+    sent = runtime.side.read()
+    assert (sent.method, sent.path) == ("GET", runtime_api.RESTORE_NEXT_PATH)
+    with runtime.side.sock:
+        runtime.side.answer(200, b"")
+        runtime.connect()  # the old connection may not outlive the snapshot
+    assert runtime.side.read().verb == "next"
+    runtime.side.event()
+    assert json.loads(runtime.side.read().body) == ["before", "after"]
+
+
+@pytest.mark.parametrize(
+    ("hook", "path", "error_type", "status"),
+    [
+        ("before_snapshot", runtime_api.INIT_ERROR_PATH, "Runtime.BeforeSnapshotError", 64),
+        ("after_restore", runtime_api.RESTORE_ERROR_PATH, "Runtime.AfterRestoreError", 65),
+    ],
+)
+def test_on_aws_a_hook_fails(
+    started: list[Runtime], tmp_path: Path, hook: str, path: str, error_type: str, status: int
+) -> None:
+    source = f"import snapshot_restore_py as s\ns.register_{hook}(int, 'x')\ndef handler(event, context): ..."
+    started.append(runtime := Runtime(tmp_path, source, **SNAP_START))
+    if hook == "after_restore":
+        runtime.side.read()
+        with runtime.side.sock:
+            runtime.side.answer(200, b"")
+            runtime.connect()
+    runtime.side.accept()
+    sent = runtime.side.read()
+    assert sent.path == path
+    assert sent.headers[runtime_api.ERROR_TYPE.lower()] == error_type
+    assert json.loads(sent.body)["errorType"] == "ValueError"
+    ended, out = runtime.end()
+    assert ended == status
+    assert "[ERROR] ValueError" in out

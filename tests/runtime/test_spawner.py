@@ -4,106 +4,18 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from penstock.protocol import limits
 from platform_process import wait_until
-from runtime_kit import Side
+from spawner_kit import Service, alive
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-class Spawned:
-    """One environment, seen from the service."""
-
-    def __init__(self) -> None:
-        self.dial, self.their_dial = socket.socketpair()
-        self.log, self.their_log = os.pipe()
-        ours, theirs = socket.socketpair()
-        with theirs:
-            socket.send_fds(self.dial, [b"."], [theirs.fileno()])
-        self.side = Side(ours)
-        self.pid = 0
-
-    def printed(self) -> str:
-        """Everything it prints until it ends."""
-        text = b""
-        while data := os.read(self.log, 65536):
-            text += data
-        return text.decode()
-
-    def close(self) -> None:
-        self.dial.close()
-        self.side.sock.close()
-        os.close(self.log)
-
-
-class Service:
-    """The service's end of a spawner."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.control.settimeout(10)
-        with theirs:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "penstock.runtime.spawner", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self.environments: list[Spawned] = []
-        self.ready = self.receive()
-
-    def receive(self) -> dict[str, Any]:
-        data, fds, _, _ = socket.recv_fds(self.control, 65536, 4)
-        for fd in fds:
-            os.close(fd)
-        message: dict[str, Any] = json.loads(data)
-        return message
-
-    def spawn(self, source: str, id: str = "e1", **order: Any) -> Spawned:
-        (self.folder / "app.py").write_text(textwrap.dedent(source))
-        spawned = Spawned()
-        self.environments.append(spawned)
-        message = {
-            "spawn": id,
-            "mark": 1000 + len(self.environments),
-            "environment": {
-                "AWS_LAMBDA_RUNTIME_API": "fd:3",
-                "_HANDLER": "app.handler",
-                "LAMBDA_TASK_ROOT": str(self.folder),
-                "PATH": os.defpath,
-            },
-            "root": str(self.folder),
-            "data_limit": 1024 * limits.MIB,
-            "command": [],
-            **order,
-        }
-        with spawned.their_dial:
-            fds = (
-                [spawned.their_log]
-                if message["command"]
-                else [spawned.their_log, spawned.their_dial.fileno()]
-            )
-            socket.send_fds(self.control, [json.dumps(message).encode()], fds)
-        os.close(spawned.their_log)
-        told = self.receive()
-        assert told["spawned"] == id
-        spawned.pid = told["pid"]
-        return spawned
-
-    def close(self) -> None:
-        self.control.close()
-        self.process.wait(10)
-        for each in self.environments:
-            each.close()
 
 
 @pytest.fixture
@@ -111,14 +23,6 @@ def service(tmp_path: Path) -> Iterator[Service]:
     service = Service(tmp_path)
     yield service
     service.close()
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 ECHO = "def handler(event, context): return event"

@@ -7,27 +7,53 @@ import atexit
 import os
 import sys
 import traceback
+from typing import NoReturn
 
-from . import errors, logs
+from . import errors, logs, snapshot
 from .api import ApiError, RuntimeApi, ServiceGone
 from .handler import load
 from .loop import Handler, Retired, run
 from .stream import Disconnected
 
+DIAL = 3  # the descriptor an environment of Penstock's service finds its connections at
 
-def main() -> None:
-    """Load the handler and run it; the process ends here."""
+# The exit codes of AWS's own runtime, when a snapshot's hooks fail.
+_BEFORE_SNAPSHOT = 64
+_AFTER_RESTORE = 65
+
+
+class _Failed(Exception):
+    """The function could not be made ready, which was reported: the process ends with `status`."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__()
+        self.status = status
+
+
+def main(restored: Handler | None = None) -> NoReturn:
+    """Load the handler and run it; the process ends here.
+
+    `restored`: this is a fork of an initialised template, whose handler it is.
+    """
     status = 0
     try:
-        logs.install()
+        if restored is None:
+            logs.install()
+            snapshot.offer()
         api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
-        handler = _load(api)
-        if handler is None:
-            status = 1
+        if restored is None:
+            handler = _load(api)
+            if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+                _take_snapshot(api)
+                _restored(api)
         else:
-            run(api, handler)
+            handler = restored
+            _restored(api)
+        run(api, handler)
     except (Retired, ServiceGone):
         pass
+    except _Failed as error:
+        status = error.status
     except (Disconnected, ApiError, KeyError) as error:
         print(f"penstock.runtime: {error}", file=sys.stderr)
         status = 1
@@ -39,19 +65,50 @@ def main() -> None:
     leave(status)
 
 
-def _load(api: RuntimeApi) -> Handler | None:
+def _load(api: RuntimeApi) -> Handler:
     try:
         return load(os.environ.get("_HANDLER", ""), os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()))
     except SystemExit:
         raise
     except BaseException as error:
-        logs.error(error)
-        logs.flush()
+        _log(error)
         api.init_error(*errors.error_document(error))
-        return None
+        raise _Failed(1) from None
 
 
-def leave(status: int) -> None:
+def _take_snapshot(api: RuntimeApi) -> None:
+    """On AWS: call the hooks and wait; the snapshot is taken meanwhile, and each restored one goes on."""
+    try:
+        snapshot.run_before_snapshot()
+        logs.flush()
+        api.restore_next()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _log(error)
+        api.init_error(errors.BEFORE_SNAPSHOT_ERROR, errors.error_document(error)[1])
+        raise _Failed(_BEFORE_SNAPSHOT) from None
+    snapshot.reseed()
+
+
+def _restored(api: RuntimeApi) -> None:
+    """Call the hooks of a function that goes on after its snapshot."""
+    try:
+        snapshot.run_after_restore()
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _log(error)
+        api.restore_error(errors.AFTER_RESTORE_ERROR, errors.error_document(error)[1])
+        raise _Failed(_AFTER_RESTORE) from None
+
+
+def _log(error: BaseException) -> None:
+    logs.error(error)
+    logs.flush()
+
+
+def leave(status: int) -> NoReturn:
     """End the process: what the function registered with atexit runs, what its parent registered does not."""
     try:
         atexit._run_exitfuncs()

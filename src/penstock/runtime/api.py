@@ -186,6 +186,19 @@ class RuntimeApi:
         self._post(self.requests.init_error(error_type, len(document)), document, ask=False)
         self.connection.read()
 
+    def restore_next(self) -> None:
+        """Wait for this function to be restored from its snapshot. Raises Disconnected, ApiError."""
+        self.connection.send(self.requests.restore_next)
+        answer = self.connection.read()
+        if answer.status != 200:
+            raise ApiError(f"the Runtime API answered {answer.status} to restore/next: {answer.body[:500]!r}")
+        self.reconnect()  # the connection is as old as the snapshot
+
+    def restore_error(self, error_type: str, document: bytes) -> None:
+        """Report that an after-restore hook has failed; the process must end after it."""
+        self._post(self.requests.restore_error(error_type, len(document)), document, ask=False)
+        self.connection.read()
+
     def stream_connection(self) -> Connection:
         """The connection a streamed response goes out on: over TCP one of its own, as AWS asks."""
         return self.connection if self.own else self._connect()

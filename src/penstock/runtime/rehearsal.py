@@ -14,7 +14,7 @@ from typing import Any
 from penstock.protocol import runtime_api
 from penstock.protocol.runtime_api import InvocationInfo
 
-from . import api, loop
+from . import api, logs, loop
 
 _EVENT = b'{"version": "1.0", "path": "/", "headers": {"host": "a"}, "body": null, "isBase64Encoded": false}'
 
@@ -34,6 +34,7 @@ def rehearse(times: int) -> None:
             loop.run(client, _handler)
         except api.ServiceGone:  # all is answered, and no other connection is to be had
             client.close()
+    logs.begin("")
     signal.signal(signal.SIGURG, sigurg)
     os.environ.pop("_X_AMZN_TRACE_ID")
     if trace is not None:

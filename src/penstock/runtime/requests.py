@@ -10,11 +10,12 @@ from penstock.protocol.chunked import encode_end
 class Requests:
     """`own`: the other side is Penstock's service. There a stream needs no connection of its own."""
 
-    __slots__ = ("_attempt", "_host", "next", "own")
+    __slots__ = ("_attempt", "_host", "next", "own", "restore_next")
 
     def __init__(self, host: str, own: bool) -> None:
         self.own = own
         self.next = f"GET {runtime_api.NEXT_PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+        self.restore_next = f"GET {runtime_api.RESTORE_NEXT_PATH} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
         self._host = host
         self._attempt = ""  # the header an answer to the current event repeats
 
@@ -35,6 +36,10 @@ class Requests:
     def init_error(self, error_type: str, length: int) -> bytes:
         """The head of the report that the function could not be initialised."""
         return self._post(runtime_api.INIT_ERROR_PATH, "application/json", length, _error_type(error_type))
+
+    def restore_error(self, error_type: str, length: int) -> bytes:
+        """The head of the report that an after-restore hook has failed."""
+        return self._post(runtime_api.RESTORE_ERROR_PATH, "application/json", length, _error_type(error_type))
 
     def stream_head(self, request_id: str, content_type: str) -> bytes:
         """The head of a streamed response."""

@@ -7,8 +7,9 @@ One fork is made ahead and waits, the blank: it is the next environment, of whic
 The service speaks to it over socket FD, one JSON object in each SEQPACKET message:
 
     service → spawner   {"spawn": id, "mark": n, "environment": {...}, "root": dir, "data_limit": bytes,
-                         "command": []} + [log, dial]
+                         "command": [], "template": false} + [log, dial]
                         {"spawn": …, "command": [program, argument, ...]} + [log]     another's runtime
+                        {"spawn": …, "template": true} + [log, control]     a spawner itself: template.py
                         {"sweep": [mark, ...]}
     spawner → service   {"ready": "3.11.7", "pid": n}
                         {"spawned": id, "pid": n}  + [pidfd, where the system has one]
@@ -27,6 +28,7 @@ import array
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -36,7 +38,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -44,10 +46,10 @@ from penstock.protocol import limits
 
 # What an environment needs is imported before it is forked.
 from . import __main__ as runtime
-from . import rehearsal
+from . import rehearsal, snapshot
 
 MESSAGE_SIZE = 1024 * 1024
-_DIAL = 3  # the descriptor an environment finds its connections at; until it has them, a blank its orders
+_DIAL = runtime.DIAL  # where a blank has its orders, until it has connections
 _QUIET = 10  # milliseconds without an order, before a blank is made: it must not delay the ones under way
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
@@ -58,27 +60,37 @@ _RLIMIT_LOCKS = 10
 
 def main(fd: int) -> None:
     """Serve the socket `fd` until it ends; then end everything."""
-    control = socket.socket(fileno=fd)
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    # To end is the service's to say, by its socket: not Ctrl-C's, nor a SIGTERM's to all of a group.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    wake, wake_write = os.pipe()
-    os.set_blocking(wake_write, False)
-    os.set_blocking(wake, False)
-    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
-    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     rehearsal.rehearse(20)  # Python adapts code that has run a few times
     os.environ.clear()  # nothing of it is for functions, and each of them is the quicker for it
     gc.collect()
     gc.freeze()
-    Spawner(control, wake).serve()
+    serve(socket.socket(fileno=fd), be_environment)
+
+
+# What a fork becomes: told its order, the descriptors that came with it, and those it has of the spawner.
+Be = Callable[[dict[str, Any], Sequence[int], Sequence[int]], None]
+
+
+def serve(control: socket.socket, be: Be) -> None:
+    """Start what `control` orders until it ends; then end everything."""
+    # To end is the service's to say, by its socket: not Ctrl-C's, nor a SIGTERM's to all of a group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    wakes = os.pipe()
+    for end in wakes:
+        os.set_blocking(end, False)
+    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    signal.set_wakeup_fd(wakes[1], warn_on_full_buffer=False)
+    Spawner(control, wakes, be).serve()
 
 
 class Spawner:
-    def __init__(self, control: socket.socket, wake: int) -> None:
+    def __init__(self, control: socket.socket, wakes: tuple[int, int], be: Be) -> None:
         self._control = control
-        self._wake = wake
+        self._wake = wakes[0]
+        self._wakes = wakes
+        self._be = be
         self._ids: dict[int, str] = {}  # pid → environment
         self._marks: dict[int, int] = {}  # pid → mark
         self._unstarted: dict[int, int] = {}  # pid → the pipe that says why its command was not executed
@@ -93,7 +105,7 @@ class Spawner:
             while True:
                 happened = poll.poll(_QUIET if self._blank is None else None)
                 if not happened:
-                    self._blank = Blank.fork()
+                    self._blank = Blank.fork(self._be, self._own())
                 for fd, _ in happened:
                     if fd == self._wake:
                         with contextlib.suppress(BlockingIOError):
@@ -150,10 +162,10 @@ class Spawner:
     def _fork(self, order: dict[str, Any], fds: list[int]) -> int:
         """Fork an environment; its pid. Raises OSError."""
         if not order["command"]:
-            return _fork(lambda: become(order, fds))
+            return _fork(lambda: self._be(order, fds, self._own()))
         said, say = os.pipe()
         try:
-            pid = _fork(lambda: become(order, [*fds, say]))
+            pid = _fork(lambda: self._be(order, [*fds, say], self._own()))
         except OSError:
             os.close(said)
             raise
@@ -161,6 +173,10 @@ class Spawner:
             os.close(say)
         self._unstarted[pid] = said
         return pid
+
+    def _own(self) -> list[int]:
+        """Descriptors that are not for forks."""
+        return [self._control.fileno(), *self._wakes, *self._unstarted.values()]
 
     def _reap(self) -> None:
         """Report environments that ended; what they left behind is killed first."""
@@ -206,8 +222,9 @@ class Spawner:
     def _kill_orphans(self) -> None:
         """Kill those children that are no environments and whose environment has ended."""
         living = {None, *self._marks.values()}  # of a process without a mark we know nothing
+        known = {*self._ids, self._blank.pid if self._blank is not None else 0}
         for pid in _children(os.getpid()):
-            if pid not in self._ids and _mark(pid) not in living:
+            if pid not in known and _mark(pid) not in living:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -228,7 +245,7 @@ class Blank:
     orders: socket.socket
 
     @classmethod
-    def fork(cls) -> "Blank | None":
+    def fork(cls, be: Be, own: Sequence[int]) -> "Blank | None":
         """None: it cannot be now; so will an environment's own start, and say why."""
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -236,24 +253,33 @@ class Blank:
             return None
         with theirs:
             try:
-                pid = _fork(lambda: _wait_for_order(theirs.fileno()))
+                others = [*own, ours.fileno(), theirs.fileno()]
+                pid = _fork(lambda: _wait_for_order(theirs.fileno(), be, others))
             except OSError:
                 ours.close()
                 return None
         return cls(pid, ours)
 
 
-def _wait_for_order(fd: int) -> None:
+def _wait_for_order(fd: int, be: Be, others: Sequence[int]) -> None:
     for output in (1, 2):
         os.dup2(0, output)  # not the spawner's, whose end must be seen
     os.dup2(fd, _DIAL, inheritable=False)
-    os.closerange(_DIAL + 1, limits.OPEN_FILES * 4)
+    close_all(others)
     rehearsal.rehearse(4)
-    with socket.socket(fileno=_DIAL) as orders:
-        message, fds, _, _ = socket.recv_fds(orders, MESSAGE_SIZE, 2)
+    orders = socket.socket(fileno=_DIAL)
+    message, fds, _, _ = socket.recv_fds(orders, MESSAGE_SIZE, 2)
     if not message:
         os._exit(0)
-    become(json.loads(message), fds)
+    be(json.loads(message), fds, ())
+    orders.detach()  # never reached: its number is the dial's by now
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors, but for the one at `_DIAL`, which is taken over by another."""
+    for fd in fds:
+        if fd != _DIAL:
+            os.close(fd)
 
 
 def _fork(then: Callable[[], object]) -> int:
@@ -289,28 +315,50 @@ def _leave_spawner(spawner: int, signals: set[Any], then: Callable[[], object]) 
     os._exit(1)
 
 
-def become(order: dict[str, Any], fds: list[int]) -> None:
-    """Turn this process into the execution environment that was ordered. Does not return.
+def be_environment(order: dict[str, Any], fds: Sequence[int], others: Sequence[int]) -> None:
+    """Turn this fork of the spawner into what was ordered. Does not return.
 
     `fds`: the log, and the dial; with a command the log, and where to say that it cannot be executed.
     """
-    log, third = (os.dup(fd) for fd in fds)  # above 3, so that the moves below do not meet
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.dup2(third, _DIAL, inheritable=False)
+    take(fds)
     os.closerange(_DIAL + 1, limits.OPEN_FILES * 4)
     _limit(resource.RLIMIT_NOFILE, limits.OPEN_FILES)
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_DATA, order["data_limit"])
-    with contextlib.suppress(OSError, ValueError):  # not a limit everywhere
-        _limit(_RLIMIT_LOCKS, order["mark"])
+    is_template = order.get("template", False)
+    bear(order["mark"], for_good=not is_template)
     if order["command"]:
         _execute(order["command"], order["root"], order["environment"])
-    _become_own(order)
+    _enter_function(order)
+    if is_template:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+        from . import template
+
+        template.main(socket.socket(fileno=_DIAL), order["environment"])
+    runtime.main()
 
 
-def _become_own(order: dict[str, Any]) -> None:
-    """Be Penstock's own runtime."""
+def take(fds: Sequence[int]) -> None:
+    """Have the log, and what is for `_DIAL`, in their places."""
+    log, third = (fcntl.fcntl(fd, fcntl.F_DUPFD, _DIAL + 1) for fd in fds)  # so that the moves do not meet
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.dup2(third, _DIAL, inheritable=False)
+    os.close(log)
+    os.close(third)
+
+
+def bear(mark: int, *, for_good: bool = True) -> None:
+    """Bear an environment's mark. A template's forks are to have others than it has."""
+    with contextlib.suppress(OSError, ValueError):  # not a limit everywhere
+        if for_good:
+            _limit(_RLIMIT_LOCKS, mark)
+        else:
+            resource.setrlimit(_RLIMIT_LOCKS, (mark, resource.getrlimit(_RLIMIT_LOCKS)[1]))
+
+
+def _enter_function(order: dict[str, Any]) -> None:
+    """Be at home in the function: its variables, its folder, random numbers of its own."""
     os.environ.clear()
     os.environ.update(order["environment"])
     os.environ["AWS_EXECUTION_ENV"] = "AWS_Lambda_python{}.{}".format(*sys.version_info)
@@ -319,13 +367,10 @@ def _become_own(order: dict[str, Any]) -> None:
         if folder and folder not in sys.path:
             sys.path.insert(0, folder)
     os.chdir(order["root"])
-    for name in ("random", "numpy.random"):
-        if name in sys.modules:
-            sys.modules[name].seed()
+    snapshot.reseed()
     sys.setswitchinterval(0.001)  # a flush must not wait 5 ms for code that computes
     atexit._clear()
     gc.enable()
-    runtime.main()
 
 
 def _execute(command: list[str], root: str, environment: dict[str, str]) -> NoReturn:

@@ -1,14 +1,16 @@
 """Environments: who gets which, by table, by rule and by chance. Time is an argument."""
 
 from collections.abc import Hashable
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from penstock.service.ledger import Reason
 from penstock.service.pacing import Scaling
-from penstock.service.pool import Action, Assign, Pool, Reason, Reject, Start, Stop
+from penstock.service.pool import Action, Assign, Pool, Reject, Start, Stop
 
 
 def submit(pool: Pool, function: str, ticket: Hashable, now: float = 0.0) -> None:
@@ -382,13 +384,13 @@ def test_as_many_are_stopped_as_wait() -> None:
 
 def test_the_unused_are_stopped_and_a_stopped_one_is_not_handed_out() -> None:
     pool = Pool(limit=2, starts=2, idle_expiry=60)
-    assert pool.next_expiry() is None
+    assert pool.due() is None
     started(pool, "f", 0)
     started(pool, "g", 10)
-    assert pool.next_expiry() == 60
+    assert pool.due() == 60
     assert pool.step(59.9) == []
     assert pool.step(60) == [Stop(1)]
-    assert pool.next_expiry() == 70
+    assert pool.due() == 70
     pool.ready(1, 61)  # it asked once more before it was killed
     submit(pool, "f", "a")
     assert pool.step(61) == []  # the slot will be free soon
@@ -420,11 +422,11 @@ def test_the_first_waiting_is_taken_when_a_start_has_failed() -> None:
     submit(pool, "f", "a")
     submit(pool, "f", "b")
     assert pool.step(0) == [Start(1, "f", "a")]
-    assert pool.first_waiting(1) == "a"
+    assert pool.take_waiting(1) == ["a"]
     pool.gone(1)
     assert pool.step(0) == [Start(2, "f", "b")]
-    assert pool.first_waiting(2) == "b"
-    assert pool.first_waiting(2) is None
+    assert pool.take_waiting(2) == ["b"]
+    assert pool.take_waiting(2) == []
     pool.gone(2)
     assert pool.step(0) == []
 
@@ -451,6 +453,155 @@ def test_an_environment_may_end_in_any_state(state: str) -> None:
     pool.gone(1)
     submit(pool, "f", "b")
     assert pool.step(0)[0] == Start(2, "f", "b")
+
+
+# Environments that run several calls at once.
+
+
+def shared(pool: Pool, tickets: str, seats: int = 3, now: float = 0.0) -> int:
+    """An environment of function f with its seats open, and these calls in it; its number."""
+    for ticket in tickets:
+        pool.submit("f", "f", ticket, now, seats=seats)
+    (start,) = pool.step(now)
+    assert isinstance(start, Start)
+    for _ in range(seats):
+        pool.ready(start.number, now)
+    assert pool.step(now) == [Assign(start.number, ticket) for ticket in tickets]
+    return start.number
+
+
+def test_an_environment_runs_as_many_calls_as_it_has_seats() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60, concurrency=9)
+    number = shared(pool, "ab")
+    assert repr(pool) == "<Pool 0 starting, 1 idle, 0 busy, 0 returning, 0 stopping of 3; 0 waiting>"
+    pool.submit("f", "f", "c", 0, seats=3)
+    assert pool.step(0) == [Assign(number, "c")]
+    assert repr(pool) == "<Pool 0 starting, 0 idle, 1 busy, 0 returning, 0 stopping of 3; 0 waiting>"
+
+
+def test_waiting_calls_count_against_the_seats_that_start() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    for ticket in range(7):
+        pool.submit("f", "f", ticket, 0, seats=3)
+    assert pool.step(0) == [Start(number, "f", 0) for number in (1, 2, 3)]
+    pool.ready(2, 0)
+    assert pool.step(0) == [Assign(2, 0)]  # its others are about to open
+    pool.ready(2, 0)
+    pool.ready(2, 0)
+    assert pool.step(0) == [Assign(2, 1), Assign(2, 2)]
+
+
+def test_seats_that_do_not_open_are_not_waited_for() -> None:
+    """A runtime that knows nothing of several calls has one."""
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    for ticket in "ab":
+        pool.submit("f", "f", ticket, 0, seats=3)
+    assert pool.step(0) == [Start(1, "f", "a")]
+    pool.ready(1, 1)
+    assert pool.step(1) == [Assign(1, "a")]
+    assert pool.due() == 2
+    assert pool.step(1.9) == []
+    assert pool.step(2) == [Start(2, "f", "b")]
+    pool.ready(1, 3)  # better late
+    assert pool.step(3) == [Assign(1, "b")]
+
+
+def test_the_fullest_is_filled_first_so_that_others_fall_out_of_use() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60, concurrency=9)
+    for ticket in "abcd":
+        pool.submit("f", "f", ticket, 0, seats=3)
+    assert pool.step(0) == [Start(1, "f", "a"), Start(2, "f", "a")]
+    for number in (1, 1, 1, 2, 2, 2):
+        pool.ready(number, 0)
+    assert pool.step(0) == [Assign(2, "a"), Assign(2, "b"), Assign(2, "c"), Assign(1, "d")]
+    pool.done(2, 1)
+    pool.ready(2, 1)
+    pool.submit("f", "f", "e", 2, seats=3)
+    assert pool.step(2) == [Assign(2, "e")]
+    pool.done(1, 2)
+    assert pool.due() is None  # its seat has not come back
+    pool.ready(1, 3)
+    assert pool.due() == 63
+    assert pool.step(63) == [Stop(1)]
+
+
+def test_an_environment_that_runs_something_is_not_stopped_for_another() -> None:
+    pool = Pool(limit=1, starts=1, idle_expiry=60, concurrency=3)
+    number = shared(pool, "ab")
+    pool.done(number, 0)
+    submit(pool, "g", "g")
+    assert pool.step(0) == [Reject("g")]
+    pool.done(number, 1)
+    submit(pool, "g", "h")
+    assert pool.step(1) == []  # it runs nothing: it is soon free
+    pool.ready(number, 2)
+    assert pool.step(2) == []
+    pool.ready(number, 2)
+    assert pool.step(2) == [Stop(number)]
+
+
+def test_calls_are_limited_by_concurrency_and_by_environments() -> None:
+    pool = Pool(limit=2, starts=2, idle_expiry=60, concurrency=4)
+    number = shared(pool, "abc")
+    submit(pool, "g", "g")
+    assert pool.step(0) == [Start(2, "g", "g")]
+    pool.submit("f", "f", "d", 0, seats=3)
+    assert pool.step(0) == [Reject("d")]  # the fifth
+    pool.done(number, 0)
+    pool.ready(number, 0)
+    submit(pool, "g", "h")
+    assert pool.step(0) == [Reject("h")]  # the fourth, and each environment has something to do
+    pool.submit("f", "f", "e", 0, seats=3)
+    assert pool.step(0) == [Assign(number, "e")]
+
+
+def test_one_that_is_drained_has_no_more_calls_and_is_stopped_after_the_last() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60, concurrency=9)
+    number = shared(pool, "ab")
+    pool.drain(number)
+    pool.drain(number)
+    pool.submit("f", "f", "c", 0, seats=3)
+    assert pool.step(0) == [Start(2, "f", "c")]
+    pool.done(number, 0)
+    pool.ready(number, 0)
+    assert pool.step(0) == []
+    pool.done(number, 0)
+    assert pool.step(0) == [Stop(number)]
+    pool.withdraw("c")
+    pool.drain(2)  # it only starts
+    assert pool.step(0) == [Stop(2)]
+
+
+def test_as_many_calls_as_it_has_seats_are_told_that_it_failed_to_start() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60, concurrency=9)
+    for ticket in "abcd":
+        pool.submit("f", "f", ticket, 0, seats=3)
+    assert pool.step(0) == [Start(1, "f", "a"), Start(2, "f", "a")]
+    assert pool.take_waiting(1) == ["a", "b", "c"]
+    pool.gone(1)
+    assert pool.step(0) == []
+    assert pool.take_waiting(2) == ["d"]
+
+
+def test_of_a_changed_function_an_environment_runs_its_calls_to_the_end() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60, concurrency=9)
+    number = shared(pool, "ab")
+    pool.retire("f", set())
+    assert pool.step(0) == []
+    for left in (1, 0):
+        pool.done(number, 0)
+        pool.ready(number, 0)
+        assert pool.step(0) == ([] if left else [Stop(number)])
+
+
+def test_the_rate_of_growth_counts_calls_for_which_no_seat_is_free() -> None:
+    pool = Pool(10, starts=10, idle_expiry=60, scaling=Scaling(burst=1, per_second=0.1))
+    number = shared(pool, "a")
+    for ticket in "bc":
+        pool.submit("f", "f", ticket, 0, seats=3)
+    assert pool.step(0) == [Assign(number, "b"), Assign(number, "c")]
+    pool.submit("f", "f", "d", 0, seats=3)
+    assert pool.step(0) == [Reject("d", Reason.RATE)]
 
 
 # Functions that are changed.
@@ -591,7 +742,7 @@ def test_a_function_that_is_gone_is_remembered_until_its_rates_are_full() -> Non
         (action,) = pool.step(at)
         assert isinstance(action, Reject) == refused
         if isinstance(action, Start):
-            assert pool.first_waiting(action.number) == "a"
+            assert pool.take_waiting(action.number) == ["a"]
             pool.gone(action.number)
             assert pool.step(at) == []
     assert kept(pool) == 2
@@ -648,6 +799,32 @@ def test_what_a_step_looks_at_does_not_grow_with_functions_and_generations() -> 
 Line = tuple[str, str, int]  # function, key, and how often the key was retired before
 
 
+@dataclass
+class Alive:
+    """An environment, as the model sees it: what its seats do."""
+
+    line: Line
+    opening: int
+    free: int = 0
+    busy: int = 0
+    returning: int = 0
+    asked_at: float | None = None  # when its first seat opened
+    draining: bool = False
+    stopping: bool = False
+
+    @property
+    def state(self) -> str:
+        if self.stopping:
+            return "stopping"
+        if self.asked_at is None and not self.draining:
+            return "starting"
+        return "idle" if self.free else "busy" if self.busy else "returning"
+
+    def end(self) -> None:
+        self.stopping = True
+        self.opening = self.free = self.busy = self.returning = 0
+
+
 class Model(RuleBasedStateMachine):
     """A pool among calls and environments that come and go as they like, and what must hold at all times."""
 
@@ -658,25 +835,39 @@ class Model(RuleBasedStateMachine):
         self.waiting: dict[Hashable, Line] = {}  # the first to come first
         self.background: set[Hashable] = set()
         self.refused: dict[Hashable, Reason] = {}  # by their rate; not told yet
-        self.alive: dict[int, tuple[Line, str]] = {}  # number → line, state
+        self.alive: dict[int, Alive] = {}  # by number
         self.reserved: dict[str, int] = {}
         self.retired: dict[tuple[str, str], int] = {}  # how often
         self.grown: dict[str, list[float]] = {name: [] for name in "fgh"}  # when
         self.asked: dict[str, list[float]] = {name: [] for name in "fgh"}
 
-    @initialize(limit=st.integers(1, 5), starts=st.integers(1, 3), scaled=st.booleans())
-    def make(self, limit: int, starts: int, scaled: bool) -> None:
+    @initialize(
+        limit=st.integers(1, 5),
+        starts=st.integers(1, 3),
+        scaled=st.booleans(),
+        seats=st.just((1, 1, 1)) | st.tuples(*[st.integers(1, 4)] * 3),
+        more=st.integers(0, 8),
+    )
+    def make(self, limit: int, starts: int, scaled: bool, seats: tuple[int, ...], more: int) -> None:
         self.limit, self.starts = limit, starts
+        self.seats = dict(zip("fgh", seats, strict=True))
+        self.concurrency = limit + more if max(seats) > 1 else limit
         self.scaling = Scaling(burst=3, per_second=0.5, requests_per_concurrency=1) if scaled else None
-        self.pool = Pool(limit, starts, idle_expiry=10, scaling=self.scaling)
+        self.pool = Pool(limit, starts, 10, self.scaling, self.concurrency)
 
     # What there is.
 
     def of(self, *states: str) -> list[int]:
-        return [number for number, (_, state) in self.alive.items() if state in states]
+        return [number for number, environment in self.alive.items() if environment.state in states]
 
-    def numbers(self, line: Line, state: str) -> list[int]:
-        return [number for number, of in self.alive.items() if of == (line, state)]
+    def on(self, line: Line) -> list[Alive]:
+        return [environment for environment in self.alive.values() if environment.line == line]
+
+    def waits(self, line: Line) -> int:
+        return list(self.waiting.values()).count(line)
+
+    def opening(self, line: Line) -> int:
+        return sum(environment.opening for environment in self.on(line))
 
     def line(self, function: str, generation: str) -> Line:
         key = f"{function}:{generation}"
@@ -696,16 +887,40 @@ class Model(RuleBasedStateMachine):
 
     def load(self, functions: list[str]) -> int:
         """How many run or wait."""
-        return len(self.calls(functions)) + sum(self.alive[n][0][0] in functions for n in self.of("busy"))
+        running = sum(
+            environment.busy for environment in self.alive.values() if environment.line[0] in functions
+        )
+        return len(self.calls(functions)) + running
 
     def shares(self) -> list[tuple[Reason, list[str], int]]:
         """Every limit: its name, whom it is for, and how many may run."""
-        rest = max(0, self.limit - sum(self.reserved.values()))
+        rest = max(0, self.concurrency - sum(self.reserved.values()))
         return [
             *((Reason.RESERVED, [name], most) for name, most in self.reserved.items()),
             (Reason.ACCOUNT, [name for name in "fgh" if name not in self.reserved], rest),
-            (Reason.ACCOUNT, list("fgh"), self.limit),
+            (Reason.ACCOUNT, list("fgh"), self.concurrency),
         ]
+
+    def missing(self) -> dict[Line, int]:
+        """By line, how many calls there are for which none of its own environments is going to be free."""
+        missing = {}
+        for line in set(self.waiting.values()):
+            own = 0
+            for environment in self.on(line):
+                if environment.busy or environment.state == "starting":
+                    own += environment.opening + environment.returning * (not environment.draining)
+            missing[line] = max(0, self.waits(line) - own)
+        return missing
+
+    def crowded(self) -> bool:
+        """Whether more calls wait than environments are going to be free for, when no call ends."""
+        needed = sum(-(-lacking // self.seats[line[0]]) for line, lacking in self.missing().items())
+        occupied = len(self.of("starting")) + sum(bool(each.busy) for each in self.alive.values())
+        for line in {environment.line for environment in self.alive.values()}:
+            starting = sum(environment.state == "starting" for environment in self.on(line))
+            spare = (self.opening(line) - self.waits(line)) // self.seats[line[0]]
+            occupied -= max(0, min(starting, spare))
+        return needed > self.limit - occupied
 
     def over_rate(self, times: list[float], burst: float, per_second: float) -> bool:
         """Whether one more would be too many, in any stretch of time that ends now."""
@@ -718,23 +933,17 @@ class Model(RuleBasedStateMachine):
 
     def step(self) -> list[Action]:
         actions = self.pool.step(self.now)
+        for environment in self.alive.values():
+            if environment.asked_at is not None and environment.asked_at + 1 <= self.now:
+                environment.opening = 0  # they are not expected any more
         for action in actions:
             match action:
                 case Start(number, key, ticket):
                     self.started(number, key, ticket)
                 case Assign(number, ticket):
-                    line, state = self.alive[number]
-                    assert state == "idle"
-                    assert ticket == next(t for t, of in self.waiting.items() if of == line)
-                    del self.waiting[ticket]
-                    self.alive[number] = (line, "busy")
+                    self.assigned(number, ticket)
                 case Stop(number):
-                    line, state = self.alive[number]
-                    wait = list(self.waiting.values()).count(line)
-                    assert state == "idle" or (
-                        state == "starting" and len(self.numbers(line, "starting")) > wait
-                    )
-                    self.alive[number] = (line, "stopping")
+                    self.stopped(number)
                 case Reject(ticket, reason) if ticket in self.refused:
                     assert self.refused.pop(ticket) is reason
                 case Reject(ticket, reason):
@@ -742,40 +951,68 @@ class Model(RuleBasedStateMachine):
         assert not self.refused
         for _, functions, most in self.shares():
             assert self.load(functions) <= most or not self.calls(functions)
-        for number in self.of("idle", "starting"):
-            line, state = self.alive[number]
-            wait = list(self.waiting.values()).count(line)
-            assert not (state == "idle" and wait)
-            assert not self.is_retired(line) or (
-                state == "starting" and len(self.numbers(line, "starting")) <= wait
-            )
+        assert not self.crowded()
+        for environment in self.alive.values():
+            line, state = environment.line, environment.state
+            assert not (state == "idle" and self.waits(line))
+            assert not (state == "returning" and environment.draining)
+            if self.is_retired(line) and state == "idle":
+                assert environment.busy or environment.returning
+            if self.is_retired(line) and state == "starting":
+                assert self.opening(line) - self.seats[line[0]] < self.waits(line)
         return actions
 
     def started(self, number: int, key: str, ticket: Hashable) -> None:
         line = self.waiting[ticket]
         assert number not in self.alive
         assert line[1] == key
-        self.alive[number] = (line, "starting")
+        assert self.opening(line) < self.waits(line)
+        self.alive[number] = Alive(line, opening=self.seats[line[0]])
         assert len(self.alive) <= self.limit
-        assert len(self.numbers(line, "starting")) <= list(self.waiting.values()).count(line)
         # Above the cap only as the first of its function.
-        own = [n for n in self.of("starting") if self.alive[n][0][0] == line[0]]
+        own = [n for n in self.of("starting") if self.alive[n].line[0] == line[0]]
         assert len(self.of("starting")) <= self.starts or own == [number]
 
+    def assigned(self, number: int, ticket: Hashable) -> None:
+        environment = self.alive[number]
+        assert environment.state == "idle"
+        assert environment.busy == max(other.busy for other in self.on(environment.line) if other.free)
+        assert ticket == next(t for t, of in self.waiting.items() if of == environment.line)
+        del self.waiting[ticket]
+        environment.free -= 1
+        environment.busy += 1
+
+    def stopped(self, number: int) -> None:
+        environment = self.alive[number]
+        if environment.state == "starting":
+            line = environment.line
+            assert self.opening(line) - self.seats[line[0]] >= self.waits(line)
+        elif environment.draining:
+            assert not environment.busy
+        else:
+            assert environment.state == "idle"
+            assert not environment.busy
+            assert not environment.returning
+        environment.end()
+
     def rejected(self, ticket: Hashable, reason: Reason) -> None:
-        function = self.waiting[ticket][0]
-        newest = self.calls([function])[-1]
-        if behind := [other for other in self.calls([function]) if other in self.background]:
-            newest = behind[-1]
-        assert ticket == newest
+        line = self.waiting[ticket]
         over = [
             functions
             for name, functions, most in self.shares()
-            if name is reason and function in functions and self.load(functions) > most
+            if name is reason and line[0] in functions and self.load(functions) > most
         ]
-        assert any(
-            self.length(function) == max(self.length(name) for name in functions) for functions in over
-        )
+        longest = [self.length(line[0]) == max(self.length(name) for name in functions) for functions in over]
+        if any(longest):
+            calls = self.calls([line[0]])
+        else:
+            assert reason is Reason.ACCOUNT
+            assert self.crowded()
+            lengths = {line: self.length(line[0]) for line, missing in self.missing().items() if missing}
+            assert lengths[line] == max(lengths.values())
+            calls = [ticket for ticket, of in self.waiting.items() if of == line]
+        behind = [other for other in calls if other in self.background]
+        assert ticket == (behind or calls)[-1]
         del self.waiting[ticket]
 
     # What may happen.
@@ -795,7 +1032,8 @@ class Model(RuleBasedStateMachine):
             self.refused[ticket] = reason
         if background:
             self.background.add(ticket)
-        self.pool.submit(function, line[1], ticket, self.now, background=background)
+        seats = self.seats[function]
+        self.pool.submit(function, line[1], ticket, self.now, seats=seats, background=background)
         if at_once:
             self.step()
 
@@ -804,11 +1042,11 @@ class Model(RuleBasedStateMachine):
         _, functions, most = next(share for share in self.shares() if function in share[1])
         if self.scaling is None or self.load(functions) >= most:
             return None
-        concurrency = self.reserved.get(function, self.limit)
+        concurrency = self.reserved.get(function, self.concurrency)
         if self.over_rate(self.asked[function], concurrency, concurrency):
             return Reason.RESERVED_RATE if function in self.reserved else Reason.RATE
         self.asked[function].append(self.now)
-        if len(self.numbers(line, "idle")) > list(self.waiting.values()).count(line):
+        if sum(environment.free for environment in self.on(line)) > self.waits(line):
             return None
         if self.over_rate(self.grown[function], self.scaling.burst, self.scaling.per_second):
             return Reason.RATE
@@ -842,36 +1080,60 @@ class Model(RuleBasedStateMachine):
         if at_once:
             self.step()
 
-    @precondition(lambda self: self.of("starting", "busy", "returning"))
+    @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def ready(self, data: st.DataObject) -> None:
-        self._ready(data.draw(st.sampled_from(self.of("starting", "busy", "returning"))))
+        """A seat asks: also out of turn, and of one that is being ended."""
+        self._ready(data.draw(st.sampled_from(list(self.alive))))
 
     def _ready(self, number: int) -> None:
-        self.alive[number] = (self.alive[number][0], "idle")
+        environment = self.alive[number]
+        seats = self.seats[environment.line[0]]
         self.pool.ready(number, self.now)
+        if environment.stopping or environment.free == seats:
+            pass
+        elif environment.returning:
+            environment.returning -= 1
+            environment.free += not environment.draining
+        elif environment.draining:
+            environment.busy -= environment.busy == seats
+        else:
+            if environment.opening:
+                environment.opening -= 1
+            elif environment.busy + environment.free == seats:
+                environment.busy -= 1  # its call has ended, and nobody has said so
+            environment.free += 1
+            if environment.asked_at is None:
+                environment.asked_at = self.now
         self.step()
 
-    @precondition(lambda self: self.of("busy"))
+    @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def done(self, data: st.DataObject) -> None:
-        number = data.draw(st.sampled_from(self.of("busy")))
-        self.alive[number] = (self.alive[number][0], "returning")
+        self._done(data.draw(st.sampled_from(list(self.alive))))
+
+    def _done(self, number: int) -> None:
+        environment = self.alive[number]
+        if environment.busy:
+            environment.busy -= 1
+            environment.returning += 1
         self.pool.done(number, self.now)
 
-    @precondition(lambda self: self.of("idle", "stopping"))
+    @precondition(lambda self: self.of("starting", "idle", "busy", "returning"))
     @rule(data=st.data())
-    def out_of_turn(self, data: st.DataObject) -> None:
-        number = data.draw(st.sampled_from(self.of("idle", "stopping")))
-        self.pool.ready(number, self.now)
-        self.pool.done(number, self.now)
+    def drain(self, data: st.DataObject) -> None:
+        number = data.draw(st.sampled_from(self.of("starting", "idle", "busy", "returning")))
+        environment = self.alive[number]
+        environment.draining = True
+        environment.free = environment.opening = 0
+        self.pool.drain(number)
         self.step()
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
     def kill(self, data: st.DataObject) -> None:
         number = data.draw(st.sampled_from(list(self.alive)))
-        self.alive[number] = (self.alive[number][0], "stopping")
+        self.alive[number].end()
         self.pool.stopping(number)
 
     @precondition(lambda self: self.alive)
@@ -880,11 +1142,13 @@ class Model(RuleBasedStateMachine):
         self._end(data.draw(st.sampled_from(list(self.alive))))
 
     def _end(self, number: int) -> None:
-        line, state = self.alive.pop(number)
-        if state == "starting":
-            first = next((ticket for ticket, of in self.waiting.items() if of == line), None)
-            assert self.pool.first_waiting(number) == first
-            self.waiting.pop(first, None)
+        environment = self.alive.pop(number)
+        if environment.state == "starting":
+            calls = [ticket for ticket, of in self.waiting.items() if of == environment.line]
+            calls = calls[: self.seats[environment.line[0]]]
+            assert self.pool.take_waiting(number) == calls
+            for ticket in calls:
+                del self.waiting[ticket]
         self.pool.gone(number)
         self.step()
 
@@ -892,8 +1156,10 @@ class Model(RuleBasedStateMachine):
     def pass_time(self, quarters: int) -> None:
         self.now += quarters / 4  # without rounding
         self.step()
-        due = self.pool.next_expiry()
-        assert (due is not None) == bool(self.of("idle"))
+        due = self.pool.due()
+        unused = [n for n in self.of("idle") if not self.alive[n].busy and not self.alive[n].returning]
+        opening = [each for each in self.alive.values() if each.opening and each.asked_at is not None]
+        assert (due is not None) == bool(unused or opening)
         assert due is None or due > self.now
 
     @invariant()
@@ -912,11 +1178,14 @@ class Model(RuleBasedStateMachine):
         for _ in range(500):
             if not self.waiting:
                 break
-            moving = self.of("starting", "busy", "returning", "stopping")
+            moving = [
+                n for n, each in self.alive.items() if each.state != "idle" or each.busy + each.returning
+            ]
             assert moving, f"{self.waiting} wait for nothing: {self.pool}"
             if (number := moving[0]) in self.of("stopping"):
                 self._end(number)
             else:
+                self._done(number)
                 self._ready(number)
         assert not self.waiting, f"they still wait: {self.pool}"
         for number in list(self.alive):
@@ -929,4 +1198,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestModel.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)

@@ -42,7 +42,7 @@ class Service:
         self._pool = Pool(config.max_environments, starts, config.idle_expiry, scaling)
         self._environments: dict[int, Environment] = {}
         self._invocations: set[Invocation] = set()
-        self._expiry: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None  # the pool's next step though nothing happens
         self._memory: asyncio.TimerHandle | None = None
         self._stopping = False  # no new calls
         self._stopped = False  # nothing at all
@@ -81,7 +81,7 @@ class Service:
         self._stopped = True
         for invocation in list(self._invocations):
             invocation.finish(outcomes.STOPPED)
-        for timer in (self._expiry, self._memory):
+        for timer in (self._look, self._memory):
             if timer is not None:
                 timer.cancel()
         await self.backend.stop()
@@ -141,9 +141,9 @@ class Service:
         self._step()
 
     def init_failed(self, environment: Environment, verdict: InitVerdict) -> None:
-        """An environment did not come up: the call that waits longest is told why."""
-        waiting = self._pool.first_waiting(environment.number)
-        if isinstance(waiting, Invocation):
+        """An environment did not come up: the calls that waited for it are told why."""
+        for waiting in self._pool.take_waiting(environment.number):
+            assert isinstance(waiting, Invocation)
             if waiting.tail is not None:
                 waiting.tail = environment.init_tail
             waiting.finish(verdict(waiting.request_id))
@@ -172,8 +172,11 @@ class Service:
                 case Reject(invocation, reason):
                     assert isinstance(invocation, Invocation)
                     invocation.finish(outcomes.throttled(reason.value))
-        if self._expiry is None and (due := self._pool.next_expiry()) is not None:
-            self._expiry = self.loop.call_at(due, self._expire)
+        due = self._pool.due()
+        if due is not None and (self._look is None or due < self._look.when()):
+            if self._look is not None:
+                self._look.cancel()
+            self._look = self.loop.call_at(due, self._look_again)
 
     def _start(self, environment: Environment) -> None:
         try:
@@ -188,8 +191,8 @@ class Service:
         self.init_failed(environment, partial(outcomes.sandbox_failure, message=message))
         self.gone(environment)
 
-    def _expire(self) -> None:
-        self._expiry = None
+    def _look_again(self) -> None:
+        self._look = None
         self._step()
 
     def _watch_memory(self) -> None:

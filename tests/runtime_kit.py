@@ -119,3 +119,27 @@ class OwnSocket:
         self.dial.close()
         for side in self.sides:
             side.sock.close()
+
+
+class Tcp:
+    """A Runtime API on loopback."""
+
+    def __init__(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener.settimeout(10)
+        self.sides: list[Side] = []
+
+    def api(self) -> RuntimeApi:
+        host, port = self.listener.getsockname()
+        api = RuntimeApi(f"{host}:{port}")
+        self.connection()
+        return api
+
+    def connection(self) -> Side:
+        self.sides.append(Side(self.listener.accept()[0]))
+        return self.sides[-1]
+
+    def close(self) -> None:
+        self.listener.close()
+        for side in self.sides:
+            side.sock.close()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from runtime_kit import OwnSocket
+from runtime_kit import OwnSocket, Tcp
 
 
 @pytest.fixture
@@ -14,6 +14,14 @@ def own() -> Iterator[OwnSocket]:
     own = OwnSocket()
     yield own
     own.close()
+
+
+@pytest.fixture
+def tcp() -> Iterator[Tcp]:
+    """The same over TCP, as on AWS."""
+    tcp = Tcp()
+    yield tcp
+    tcp.close()
 
 
 @pytest.fixture

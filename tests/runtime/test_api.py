@@ -4,47 +4,15 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 
 import pytest
 
 from penstock.protocol import runtime_api
 from penstock.protocol.runtime_api import InvocationInfo
 from penstock.runtime import logs
-from penstock.runtime.api import ApiError, RuntimeApi, ServiceGone
+from penstock.runtime.api import ApiError, ServiceGone
 from penstock.runtime.stream import Disconnected, send_all
-from runtime_kit import OwnSocket, Side
-
-
-class Tcp:
-    """A Runtime API on loopback."""
-
-    def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(10)
-        self.sides: list[Side] = []
-
-    def api(self) -> RuntimeApi:
-        host, port = self.listener.getsockname()
-        api = RuntimeApi(f"{host}:{port}")
-        self.connection()
-        return api
-
-    def connection(self) -> Side:
-        self.sides.append(Side(self.listener.accept()[0]))
-        return self.sides[-1]
-
-    def close(self) -> None:
-        self.listener.close()
-        for side in self.sides:
-            side.sock.close()
-
-
-@pytest.fixture
-def tcp() -> Iterator[Tcp]:
-    tcp = Tcp()
-    yield tcp
-    tcp.close()
+from runtime_kit import OwnSocket, Side, Tcp
 
 
 @pytest.fixture(params=["own", "tcp"])

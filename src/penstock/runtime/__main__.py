@@ -1,6 +1,7 @@
 """`python -m penstock.runtime`: the runtime of one execution environment.
 
-AWS_LAMBDA_RUNTIME_API says where the Runtime API is, _HANDLER what to load, LAMBDA_TASK_ROOT from where.
+AWS_LAMBDA_RUNTIME_API says where the Runtime API is, _HANDLER what to load, LAMBDA_TASK_ROOT from where,
+AWS_LAMBDA_MAX_CONCURRENCY how many invocations it may run at once.
 """
 
 import atexit
@@ -11,6 +12,7 @@ from typing import NoReturn
 
 from . import errors, logs, snapshot
 from .api import ApiError, RuntimeApi, ServiceGone
+from .errors import RuntimeFault
 from .handler import load
 from .loop import Handler, Retired, run
 from .stream import Disconnected
@@ -41,6 +43,11 @@ def main(restored: Handler | None = None) -> NoReturn:
             logs.install()
             snapshot.offer()
         api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
+        concurrency = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY") or 1)
+        if concurrency > 1:
+            from . import tagged  # imported only where it is needed: start-up is dear
+
+            tagged.install(api.own)
         if restored is None:
             handler = _load(api)
             if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
@@ -49,7 +56,10 @@ def main(restored: Handler | None = None) -> NoReturn:
         else:
             handler = restored
             _restored(api)
-        run(api, handler)
+        if concurrency > 1:
+            _run_many(api, handler, concurrency)
+        else:
+            run(api, handler)
     except (Retired, ServiceGone):
         pass
     except _Failed as error:
@@ -74,6 +84,18 @@ def _load(api: RuntimeApi) -> Handler:
         _log(error)
         api.init_error(*errors.error_document(error))
         raise _Failed(1) from None
+
+
+def _run_many(api: RuntimeApi, handler: Handler, concurrency: int) -> None:
+    from . import lanes
+
+    try:
+        lanes.check(handler, concurrency)
+    except RuntimeFault as fault:
+        _log(fault)
+        api.init_error(*errors.error_document(fault))
+        raise _Failed(1) from None
+    lanes.run(api, handler, concurrency)
 
 
 def _take_snapshot(api: RuntimeApi) -> None:

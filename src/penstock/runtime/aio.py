@@ -8,7 +8,7 @@ blocks the loop is not interrupted; it is killed when the grace is over.
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from . import chunks
 from .result import Buffered, Streamed, classify
@@ -29,7 +29,7 @@ def answer(reply: "Reply", returned: Any) -> Buffered | None:
     global _runner
     if _runner is None:
         _runner = asyncio.Runner()
-    leaving = _Leaving()
+    leaving = Leaving()
     try:
         return _runner.run(_answer(reply, returned, leaving))
     except asyncio.CancelledError:
@@ -38,7 +38,7 @@ def answer(reply: "Reply", returned: Any) -> Buffered | None:
         raise RuntimeError("the handler cancelled its own task") from None
 
 
-async def _answer(reply: "Reply", returned: Any, leaving: "_Leaving") -> Buffered | None:
+async def _answer(reply: "Reply", returned: Any, leaving: "Leaving") -> Buffered | None:
     reply.guard.arm(reply.api.connection.socket, leaving.of_current_task())
     if isinstance(returned, Streamed):
         response: Buffered | Streamed = returned
@@ -46,11 +46,11 @@ async def _answer(reply: "Reply", returned: Any, leaving: "_Leaving") -> Buffere
         response = classify(await returned)
     if isinstance(response, Buffered):
         return response
-    await _drive(reply, response, leaving)
+    await drive(reply, response, leaving)
     return None
 
 
-class _Leaving:
+class Leaving:
     """The caller's leaving: nothing is raised where the code stands, the loop cancels the task.
 
     Not when the body is being closed already: clean-up that has begun is not interrupted.
@@ -64,15 +64,28 @@ class _Leaving:
         """What the signal handler calls."""
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
-        return lambda: loop.call_soon_threadsafe(self._cancel, task)
+        return lambda: loop.call_soon_threadsafe(self.cancel, task)
 
-    def _cancel(self, task: "asyncio.Task[Any]") -> None:
+    def cancel(self, task: "asyncio.Task[Any]") -> None:
+        """The caller has left: cancel what runs for it."""
         if not self.closing:
             self.seen = True
             task.cancel()
 
 
-async def _drive(reply: "Reply", response: Streamed, leaving: _Leaving) -> None:
+class Streaming(Protocol):
+    """Whose response is streamed."""
+
+    def begin(self, response: Streamed) -> None: ...
+
+    def writer_for(self, first: object, make: "Make") -> Any: ...
+
+
+Make = Callable[["Connection", list[Buffer]], AsyncStreamWriter]
+
+
+async def drive(reply: Streaming, response: Streamed, leaving: Leaving) -> None:
+    """Write the chunks of a body, as they are made. The writer is released, and not ended."""
     reply.begin(response)
     loop = asyncio.get_running_loop()
     encode = chunks.Encoder(response.base64)

@@ -15,6 +15,7 @@ from penstock.protocol.chunked import ChunkedError, Deframer
 from penstock.protocol.runtime_api import InvocationInfo
 
 from . import logs
+from .answers import Answer, read_head
 from .requests import Requests
 from .stream import Buffer, Disconnected, send_all
 
@@ -37,14 +38,13 @@ class Event:
     content_type: str
     payload: bytes
 
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An answer of the Runtime API."""
-
-    status: int
-    headers: dict[str, str]  # names in lower case
-    body: bytes
+    @classmethod
+    def from_answer(cls, answer: Answer) -> "Event":
+        """The event that an answer to `next` is. Raises ApiError."""
+        if answer.status != 200:
+            raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
+        info = InvocationInfo.from_headers(answer.headers)
+        return cls(info, answer.headers.get("content-type", ""), answer.body)
 
 
 class Connection:
@@ -78,10 +78,8 @@ class Connection:
     def _read_head(self) -> tuple[int, dict[str, str]]:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             self._buffer += self._receive()
-        status, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        self._buffer = self._buffer[end + 4 :]
-        fields = [line.partition(":") for line in lines]
-        return int(status[9:12]), {name.lower(): value.strip() for name, _, value in fields}
+        head, self._buffer = self._buffer[:end], self._buffer[end + 4 :]
+        return read_head(head)
 
     def _read_count(self, length: int) -> bytes:
         missing = length - len(self._buffer)
@@ -125,40 +123,38 @@ class RuntimeApi:
 
     def __init__(self, address: str) -> None:
         scheme, _, number = address.partition(":")
-        self._dial: socket.socket | None = None
+        self.dial: socket.socket | None = None
         if scheme == "fd":
-            self._dial = socket.socket(fileno=int(number))
-        self._host = "penstock" if self.own else address
-        self.requests = Requests(self._host, self.own)
-        self.connection = self._connect()
+            self.dial = socket.socket(fileno=int(number))
+        self.host = "penstock" if self.own else address
+        self.requests = Requests(self.host, self.own)
+        self.connection = self.connect()
         # A fork of the function must not keep the connection open: its end would never be seen.
         os.register_at_fork(after_in_child=self.close)
 
     @property
     def own(self) -> bool:
         """Whether the other side is Penstock's own service."""
-        return self._dial is not None
+        return self.dial is not None
 
     def close(self) -> None:
         self.connection.close()
-        if self._dial is not None:
-            self._dial.close()
+        if self.dial is not None:
+            self.dial.close()
 
     def reconnect(self) -> None:
         """Begin again on a fresh connection, after Disconnected. Raises ServiceGone."""
         self.connection.close()
-        self.connection = self._connect()
+        self.connection = self.connect()
 
     def next(self) -> Event:
         """Wait for the next event. Raises Disconnected, ApiError."""
         answer = self._ask()
         while answer.status == 204:  # nothing to do: ask again
             answer = self._ask()
-        if answer.status != 200:
-            raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
-        info = InvocationInfo.from_headers(answer.headers)
-        self.requests.begin(info.invocation_id)
-        return Event(info, answer.headers.get("content-type", ""), answer.body)
+        event = Event.from_answer(answer)
+        self.requests.begin(event.info.invocation_id)
+        return event
 
     def _ask(self) -> Answer:
         """Ask for the next event, unless that was done with the end of the last answer."""
@@ -201,7 +197,7 @@ class RuntimeApi:
 
     def stream_connection(self) -> Connection:
         """The connection a streamed response goes out on: over TCP one of its own, as AWS asks."""
-        return self.connection if self.own else self._connect()
+        return self.connection if self.own else self.connect()
 
     def stream_ended(self, connection: Connection) -> None:
         """Note that a streamed response, `requests.stream_tail` included, was sent."""
@@ -240,17 +236,18 @@ class RuntimeApi:
                 raise ApiError(said)
             logs.write(f"[WARNING] {said}")
 
-    def _connect(self) -> Connection:
-        if self._dial is None:
-            host, _, port = self._host.rpartition(":")
+    def connect(self) -> Connection:
+        """Another connection; of our own service the next one it hands out. Raises ServiceGone, ApiError."""
+        if self.dial is None:
+            host, _, port = self.host.rpartition(":")
             try:
                 sock = socket.create_connection((host, int(port)))
             except OSError as error:
-                raise ApiError(f"cannot reach the Runtime API at {self._host}: {error.strerror}") from None
+                raise ApiError(f"cannot reach the Runtime API at {self.host}: {error.strerror}") from None
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return Connection(sock)
         try:
-            _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
+            _, fds, _, _ = socket.recv_fds(self.dial, 1, 1)
         except OSError as error:
             raise ServiceGone(str(error)) from None
         if not fds:

@@ -7,12 +7,29 @@ Source of the formats: AWS's awslambdaric (bootstrap.py): a handler on the root 
 import logging
 import sys
 import time
+from collections.abc import Callable
 from io import TextIOWrapper
 
 from . import errors
 
 _request_id = ""
 _own: TextIOWrapper | None = None  # what the runtime itself writes to, whatever the function makes of stdout
+
+
+_diverted: Callable[[str], None] | None = None  # takes what the runtime itself writes, instead of `_own`
+
+
+def _the_one() -> str:
+    return _request_id
+
+
+_whose = _the_one
+
+
+def divert(write: Callable[[str], None], whose: Callable[[], str]) -> None:
+    """There is more than one invocation: `whose` says to which a record belongs, `write` takes our own."""
+    global _diverted, _whose
+    _diverted, _whose = write, whose
 
 
 def begin(request_id: str) -> None:
@@ -32,7 +49,7 @@ class _Handler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            record.aws_request_id = _request_id
+            record.aws_request_id = _whose()
             sys.stdout.write(self.format(record) + "\n")
             flush()
         except Exception:
@@ -64,6 +81,9 @@ def write(text: str) -> None:
     """Write to the function's log, whatever the function made of its own streams."""
     flush()
     try:
+        if _diverted is not None:
+            _diverted(text)
+            return
         print(text, file=_own, flush=True)
     except (OSError, ValueError):
         pass  # the function closed the descriptor: nowhere to write to

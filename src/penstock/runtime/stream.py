@@ -12,7 +12,8 @@ interval, before the timer can send its tail.
 import _thread
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from types import coroutine
 from typing import TYPE_CHECKING
 
 from penstock.protocol.chunked import CRLF, chunk_head
@@ -175,6 +176,12 @@ class FlushTimer:
                 writer.flush_held()
 
 
+@coroutine
+def _turn() -> Generator[None, None, None]:
+    """Let the event loop do what else there is: `asyncio.sleep(0)`, without importing asyncio."""
+    yield
+
+
 class AsyncStreamWriter:
     """Writes one streamed response from a coroutine: never a blocking send on the event loop.
 
@@ -196,9 +203,12 @@ class AsyncStreamWriter:
         """Send a chunk; as `StreamWriter.write`."""
         if self._broken is not None:
             raise Disconnected(self._broken)
+        gathered = bool(self._gather.held)
         due = self._gather.add(data, self._loop.time())
         if due:
-            await self._send(due)
+            await self.send(due)
+            if gathered:
+                await _turn()  # a body that never has to wait must not keep the loop from all others
         elif due is None and self._timer is None:
             self._timer = self._loop.call_later(WINDOW, self._flush_held)
 
@@ -208,6 +218,16 @@ class AsyncStreamWriter:
             self._timer.cancel()
         if self._drained is not None:
             self._loop.remove_writer(self._connection)
+            self._drained = None
+
+    def break_off(self, why: str) -> None:
+        """Nobody reads on: the next `write` raises Disconnected."""
+        self._broken = why
+
+    async def finish(self, tail: Buffer) -> None:
+        """Send what is left, then `tail`, without blocking; after `release`. Raises Disconnected."""
+        unsent, self._unsent = self._unsent, b""
+        await self.send([unsent, *self._gather.take(), tail])
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail`; blocking, after `release`. Raises Disconnected."""
@@ -215,8 +235,10 @@ class AsyncStreamWriter:
             raise Disconnected(self._broken)
         send_all(self._connection, [self._unsent, *self._gather.take(), tail])
 
-    async def _send(self, pieces: Sequence[Buffer]) -> None:
-        self._push(pieces)
+    async def send(self, pieces: Sequence[Buffer]) -> None:
+        """Send pieces as they are. Raises Disconnected."""
+        if self._broken is None:
+            self._push(pieces)
         while self._drained is not None:
             await self._drained
         if self._broken is not None:

@@ -1,0 +1,128 @@
+"""Whose line is it? Each test in a process of its own."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+
+
+def printed(code: str, own: bool = True) -> list[str]:
+    """The lines that `code` prints; `of(id, function, ...)` calls it within that invocation."""
+    script = (
+        "import contextvars, logging, os, sys, threading\nfrom penstock.runtime import logs, tagged\n"
+        "def of(id, function, *args):\n"
+        "    def within():\n        tagged.current.set(id)\n        function(*args)\n"
+        "    contextvars.copy_context().run(within)\n"
+        f"logs.install()\ntagged.install({own})\n" + textwrap.dedent(code)
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+        timeout=20,
+    )
+    return done.stdout.decode().splitlines()
+
+
+def test_a_line_is_its_invocation_s() -> None:
+    assert printed(
+        """
+        print("none's")
+        of("a", print, "one\\ntwo")
+        of("b", lambda: print("bad", file=sys.stderr))
+        of("c", lambda: sys.stdout.buffer.write(b"bytes\\n"))
+        """
+    ) == ["none's", "\0a\0one", "\0a\0two", "\0b\0bad", "\0c\0bytes"]
+
+
+def test_lines_of_two_invocations_do_not_mix() -> None:
+    assert printed(
+        """
+        of("a", lambda: print("begun, ", end=""))
+        of("b", print, "whole")
+        of("a", lambda: print("ended"))
+        of("a", lambda: print("without an end", end="", flush=True))
+        of("b", lambda: print("likewise", end="", file=sys.stderr))
+        tagged.end("b")
+        tagged.end("a")
+        tagged.end("a")
+        """
+    ) == ["\0b\0whole", "\0a\0begun, ended", "\0b\0likewise", "\0a\0without an end"]
+
+
+def test_records_and_what_the_runtime_says() -> None:
+    record, *said = printed(
+        """
+        of("a", logging.warning, "careful")
+        of("b", logs.write, "two\\nlines")
+        of("c", logs.error, ValueError("no"))
+        """
+    )
+    assert re.fullmatch(r"\0a\0\[WARNING\]\t[\d-]+T[\d:.]+Z\ta\tcareful", record)
+    assert said == ["\0b\0two", "\0b\0lines", "\0c\0[ERROR] ValueError: no"]
+
+
+def test_a_line_that_does_not_end_is_cut() -> None:
+    first, rest = printed("of('a', lambda: print('x' * 300_000, end='')); of('a', print, 'y')")
+    assert (len(first), rest) == (300_003, "\0a\0y")
+
+
+def test_what_may_be_written() -> None:
+    assert printed(
+        """
+        print("caf\\u00e9 \\ud83d", sys.stdout.writable(), sys.stdout.isatty(), sys.stdout.fileno())
+        try:
+            sys.stdout.write(b"bytes")
+        except TypeError as error:
+            print(error)
+        """
+    ) == ["café \\ud83d True False 1", "write() argument must be str, not bytes"]
+
+
+def test_threads_print_whole_lines() -> None:
+    lines = printed(
+        """
+        def each(id):
+            of(id, lambda: [print(id * 50) for _ in range(200)])
+        threads = [threading.Thread(target=each, args=(id,)) for id in "abcd"]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        """
+    )
+    assert sorted(lines) == [f"\0{id}\0{id * 50}" for id in "abcd" for _ in range(200)]
+
+
+def test_on_aws_every_line_is_json() -> None:
+    lines = printed(
+        """
+        print("none's")
+        of("a", print, "one")
+        of("b", logging.error, "bad %s", "thing")
+        def fails():
+            try: 1 / 0
+            except ZeroDivisionError: logging.exception("caught")
+        of("c", fails)
+        of("d", logs.write, "two\\nlines")
+        """,
+        own=False,
+    )
+    said = [json.loads(line) for line in lines]
+    assert all(re.fullmatch(r"[\d-]+T[\d:]+Z", record.pop("timestamp")) for record in said)
+    trace = said[3].pop("stackTrace")
+    assert "1 / 0" in trace[0] or "fails" in trace[0]
+    assert said == [
+        {"message": "none's"},
+        {"message": "one", "requestId": "a"},
+        {"level": "ERROR", "message": "bad thing", "logger": "root", "requestId": "b"},
+        {
+            "level": "ERROR",
+            "message": "caught",
+            "logger": "root",
+            "requestId": "c",
+            "errorType": "ZeroDivisionError",
+            "errorMessage": "division by zero",
+        },
+        {"message": "two\nlines", "requestId": "d"},
+    ]

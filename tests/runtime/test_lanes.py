@@ -25,12 +25,16 @@ Handler = Callable[[Any, Any], Any]
 
 
 @contextmanager
-def running(api: RuntimeApi, handler: Handler, concurrency: int = 3, threads: bool = False) -> Iterator[Any]:
-    """`handler`, served from another thread; what it ends with is the result of what this gives."""
+def running(
+    api: RuntimeApi, handler: Handler, concurrency: int = 3, threads: bool = False
+) -> Iterator[lanes.Lanes]:
+    """`handler`, served from another thread, until the service is gone."""
+
+    served = lanes.Lanes(api, handler, concurrency, threads)
 
     def serve() -> BaseException:
         try:
-            asyncio.run(lanes.Lanes(api, handler, concurrency, threads).run())
+            asyncio.run(served.run())
         except (ServiceGone, ApiError) as error:
             return error
         raise AssertionError("it ended by itself")
@@ -38,7 +42,7 @@ def running(api: RuntimeApi, handler: Handler, concurrency: int = 3, threads: bo
     with ThreadPoolExecutor(1) as pool:
         ended: Future[BaseException] = pool.submit(serve)
         try:
-            yield ended
+            yield served
         finally:
             assert isinstance(ended.result(20), ServiceGone | ApiError)
             api.close()
@@ -474,25 +478,29 @@ def test_a_stream_has_a_connection_of_its_own(tcp: Tcp) -> None:
 
 def test_a_lane_that_is_closed_is_opened_again(tcp: Tcp) -> None:
     async def handler(event: Any, context: Any) -> Any:
-        await asyncio.sleep(0)
+        (lane,) = served.open
+        while event == "until it is closed" and lane.open:
+            await asyncio.sleep(0)
         return event
 
-    with running(tcp.api(), handler, 1):
+    with running(tcp.api(), handler, 1) as served:
         (side,) = tcp.sides
         assert side.read().verb == "next"
-        side.sock.close()
+        side.sock.close()  # while it waits for an event
         side = tcp.connection()
         assert side.read().verb == "next"
         side.answer(204, b"")
         assert side.read().verb == "next"
-        side.event(b"1")
+        side.event(b'"until it is closed"')  # while it handles one
         side.finish()
-        again = tcp.connection()
-        sent = again.read()
-        assert (sent.verb, sent.body) == ("response", b"1")
-        again.accept()
-        assert again.read().verb == "next"
-        again.answer(500, b"over")
+        side = tcp.connection()
+        assert (side.read().verb, side.accept(), side.read().verb) == ("response", None, "next")
+        side.event(b"1")
+        assert side.read().body == b"1"
+        side.sock.close()  # before it says how it took the answer
+        side = tcp.connection()
+        assert side.read().verb == "next"
+        side.answer(500, b"over")
 
 
 def test_a_fork_keeps_no_lane_open(own: OwnSocket) -> None:

@@ -143,7 +143,7 @@ class Lane:
         self._answers = Answers()
         self._awaited: deque[Callable[[Answer], None]] = deque()  # what takes the next answers
         self._turn: Turn | None = None  # the invocation that runs
-        self._open = True  # as far as we know: the other side has not closed
+        self.open = True  # as far as we know: the other side has not closed
         self._closed = False
         lanes.open.add(self)
         lanes.loop.add_reader(connection.socket, self._readable)
@@ -152,7 +152,7 @@ class Lane:
     def ask(self) -> None:
         """Ask for the next event."""
         try:
-            if not self._open:
+            if not self.open:
                 self._reconnect()
             self.awaits(self._event)
             self.connection.socket.sendall(self.requests.next)  # it fits: nothing else is on its way
@@ -183,6 +183,7 @@ class Lane:
     def done(self) -> None:
         """The invocation has ended, and nothing is asked for yet."""
         self._turn = None
+        self._awaited.clear()
         if self.requests.own:
             self.close()
         else:
@@ -209,7 +210,7 @@ class Lane:
         try:
             for answer in self._answers.feed(data):
                 if answer.headers.get("connection", "").lower() == "close":
-                    self._open = False
+                    self.open = False
                 self._awaited.popleft()(answer)
         except ChunkedError as error:
             self.lanes.failed(ApiError(str(error)))
@@ -228,15 +229,14 @@ class Lane:
     def _gone(self) -> None:
         """The other side has closed the connection."""
         self.lanes.loop.remove_reader(self.connection.socket)
-        self._open = False
+        self.open = False
         if self.requests.own:
             if self._turn is None:
                 self.close()
             else:
                 self._turn.leave()
-        elif self._turn is None:
-            self._awaited.clear()
-            self.ask()
+        elif self._turn is None or self._turn.sent:
+            self.done()
 
     def _reconnect(self) -> None:
         """Over TCP. Raises ApiError."""
@@ -244,12 +244,12 @@ class Lane:
         self.connection.close()
         self.connection = self.lanes.api.connect()
         self._answers = Answers()
-        self._open = True
+        self.open = True
         self.lanes.loop.add_reader(self.connection.socket, self._readable)
 
     def ready_to_answer(self) -> Connection:
         """The lane's own connection, made anew if it was closed meanwhile. Raises ApiError."""
-        if not self._open and not self.requests.own:
+        if not self.open and not self.requests.own:
             self._reconnect()
         return self.connection
 
@@ -263,6 +263,7 @@ class Turn:
 
     def __init__(self, lane: Lane, event: Event) -> None:
         self.task: asyncio.Task[None]
+        self.sent = False  # over TCP: the answer, and how it was taken is awaited
         self._lane = lane
         self._lanes = lane.lanes
         self._event = event
@@ -413,6 +414,9 @@ class Turn:
             else:
                 lane.awaits(self._taken)
                 await writer.send([head, body])
+                if not lane.open:
+                    raise Disconnected("the Runtime API closed the connection")
+                self.sent = True
         finally:
             writer.release()
 

@@ -8,6 +8,7 @@ checked later is checked later. A response that is wrong or incomplete is an err
 import json
 import random
 import re
+import resource
 import select
 import socket
 import sys
@@ -250,7 +251,7 @@ def bulk(address: Address, path: str, size: int) -> dict[str, Any]:
     return {"seconds": seconds, "chunks": counter.chunks}
 
 
-# W4, W5: many streams in one process
+# W4, W5, the bursts: many streams in one process
 
 
 class Stream:
@@ -307,14 +308,56 @@ def streams(
     return everyone
 
 
-def first_byte(address: Address, path: str, count: int, interval: float) -> dict[str, Any]:
-    """`count` requests, one every `interval`; how long after its sending the first byte of each body came."""
-    _warm(address, path, 8)
-    starts = [index * interval for index in range(count)]
+def arrivals(address: Address, path: str, starts: list[float]) -> dict[str, Any]:
+    """A request at every one of `starts`, whatever becomes of those before; each on a connection of its own.
+
+    How long after its sending the first byte of each body came, in the order of `starts`.
+    """
     done = streams(address, path, starts, _read_first_byte, PATIENCE)
     if not all(stream.complete for stream in done):
-        raise LoadError(f"{sum(not stream.complete for stream in done)} of {count} streams did not end")
-    return {"latencies": [stream.first_byte - stream.began for stream in done if stream.first_byte]}
+        raise LoadError(f"{sum(not stream.complete for stream in done)} of {len(done)} streams did not end")
+    return {"latencies": [stream.first_byte - stream.began for stream in reversed(done) if stream.first_byte]}
+
+
+def first_byte(address: Address, path: str, clients: int, count: int, pause: float) -> dict[str, Any]:
+    """`clients` that request one after the other, each on its connection, `count` requests in all.
+
+    A client rests for a random part of `pause` before its next request: they do not fall into step.
+    """
+    _warm(address, path, clients)
+    moments = random.Random(clients)
+    message = request(address, path)
+    poller = select.epoll()
+    resting: list[tuple[float, Stream]] = []
+    running: dict[int, Stream] = {}
+    latencies: list[float] = []
+    begin = time.perf_counter()
+    for _ in range(clients):
+        stream = Stream(connect(address))
+        poller.register(stream.connection, select.EPOLLIN)
+        resting.append((begin + moments.random() * pause, stream))
+    left = count
+    while running or (resting and left):
+        resting.sort(key=lambda each: each[0], reverse=True)
+        while left and resting and resting[-1][0] <= time.perf_counter():
+            _, stream = resting.pop()
+            running[stream.connection.fileno()] = stream
+            left -= 1
+            stream.tail, stream.first_byte = b"", None
+            stream.began = time.perf_counter()
+            stream.connection.send(message)
+        until = resting[-1][0] - time.perf_counter() if left and resting else PATIENCE
+        ready = poller.poll(max(until, 0))
+        if not ready and until == PATIENCE:
+            raise LoadError(f"{len(running)} of {clients} clients have no answer")
+        for number, _ in ready:
+            stream = running[number]
+            if _read_first_byte(stream, receive(stream.connection)):
+                assert stream.first_byte
+                latencies.append(stream.first_byte - stream.began)
+                del running[number]
+                resting.append((time.perf_counter() + moments.random() * pause, stream))
+    return {"latencies": latencies}
 
 
 def _read_first_byte(stream: Stream, data: bytes) -> bool:
@@ -363,10 +406,10 @@ def ticks(address: Address, path: str, count: int, seconds: float, per_stream: i
     return {"delays": list(delays), "complete": complete, "streams": count}
 
 
-# W6
+# W6, W6b
 
 
-def one_by_one(address: Address, path: str, paths: list[str], pause: float) -> dict[str, Any]:
+def one_by_one(address: Address, paths: list[str], pause: float) -> dict[str, Any]:
     """Request each path once, on one connection; how long after its sending the first byte of its body came.
 
     The first path is not counted: it warms the way to the function, not the function.
@@ -381,7 +424,8 @@ def one_by_one(address: Address, path: str, paths: list[str], pause: float) -> d
         while not (body := check_head(data)) or len(data) == body:
             data += receive(connection)
         latencies.append(time.perf_counter() - began)
-        while not data.endswith(LAST_CHUNK):
+        counted = re.search(rb"(?i)\r\ncontent-length: *(\d+)\r\n", data[:body])
+        while not data.endswith(LAST_CHUNK) if counted is None else len(data) < body + int(counted[1]):
             data += receive(connection)
     return {"latencies": latencies[1:]}
 
@@ -404,12 +448,17 @@ def trickle(address: Address, path: str, rate: int, seconds: float) -> dict[str,
     return {"bytes": read}
 
 
-LOADS = {each.__name__: each for each in (closed_loop, lines, bulk, first_byte, ticks, one_by_one, trickle)}
+LOADS = {
+    each.__name__: each
+    for each in (closed_loop, lines, bulk, first_byte, arrivals, ticks, one_by_one, trickle)
+}
 
 
 def main() -> int:
     name, arguments = sys.argv[1], json.loads(sys.argv[2])
     arguments["address"] = tuple(arguments["address"])
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         result = LOADS[name](**arguments)
     except (LoadError, OSError) as error:

@@ -3,10 +3,21 @@
 import importlib.metadata
 import os
 import platform
+import re
 import subprocess
 from pathlib import Path
 
-PACKAGES = ("penstock", "uvloop", "httptools", "uvicorn", "starlette")
+PACKAGES = [
+    "penstock",
+    "uvloop",
+    "httptools",
+    "uvicorn",
+    "starlette",
+    "granian",
+    "cargo-lambda",
+    "awslambdaric",
+]
+PROGRAMS = {"nginx": "-v", "wrk": "-v", "node": "--version"}
 
 
 def describe() -> dict[str, str]:
@@ -21,7 +32,8 @@ def describe() -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "load before the run": " ".join(f"{load:.2f}" for load in os.getloadavg()),
     }
-    return described | {name: version(name) for name in PACKAGES}
+    described |= {name: version(name) for name in PACKAGES}
+    return described | {name: program(name, flag) for name, flag in PROGRAMS.items()}
 
 
 def version(package: str) -> str:
@@ -29,6 +41,16 @@ def version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
+
+
+def program(name: str, flag: str) -> str:
+    """The version of what is no Python package, as it says it."""
+    try:
+        done = subprocess.run([name, flag], capture_output=True, text=True)
+    except OSError:
+        return "not installed"
+    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return found[0] if found else "unknown"
 
 
 def commit(folder: Path) -> tuple[str, bool]:

@@ -1,5 +1,6 @@
-"""Memory of processes, from /proc. KiB throughout, written kB as the kernel writes it."""
+"""Processes, from /proc: which there are, their memory in KiB, their processor time."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,37 @@ def children(pid: int) -> list[int]:
         except OSError:
             pass
     return found
+
+
+def tree(pid: int) -> list[int]:
+    """A process and all that come from it."""
+    found = [pid]
+    for each in found:
+        found += children(each)
+    return found
+
+
+def command(pid: int) -> str:
+    """What the process is called."""
+    try:
+        return Path("/proc", str(pid), "comm").read_text().strip()
+    except OSError:
+        return "gone"
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time of a process, and of those of its children that it has waited for."""
+    try:
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def cpu_ns(pid: int) -> int:
+    """Nanoseconds of processor time of the threads a process has now."""
+    tasks = Path("/proc", str(pid), "task").glob("*/schedstat")
+    return sum(int(each.read_text().split()[0]) for each in tasks)
 
 
 def by_role(rounds: Iterable[list[ProcessMemory]]) -> dict[str, dict[str, int]]:

@@ -1,28 +1,25 @@
-"""Penstock's benchmarks: `python benchmarks/run.py` measures W1 to W7 beside Starlette on uvicorn.
+"""Penstock's benchmarks: `python benchmarks/run.py` runs every workload, beside every rival there is.
 
 Writes results/<date>-<commit>.json and .md beside this file, and says on the way what it sees. The method
 is in README.md; what each workload does, in workloads/.
 """
 
 import argparse
-import importlib.util
 import json
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import machine
 import report
-from systems import HERE, Penstock, Starlette, StartError, System
+from systems import HERE, RIVALS, Job, Penstock, StartError, System, missing_modules
 from workloads import ALL
-from workloads.base import LoadFailed, Round, Workload
+from workloads.base import LoadFailed, Round, Workload, function
 
-NEEDS = {
-    "Penstock": ("penstock", "uvloop", "httptools"),
-    "Starlette": ("starlette", "uvicorn", "uvloop", "httptools"),
-}
+NAMES = list(dict.fromkeys(["Penstock", *RIVALS, *(name for each in ALL for name in each.rivals)]))
 
 
 def arguments() -> argparse.Namespace:
@@ -31,28 +28,22 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="short and few rounds: does it work at all?")
     parser.add_argument("--only", metavar="W2,W3", help="these workloads (all)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each system (5; quick: 2)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each system at most (5; quick: 2)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; the Markdown goes beside it")
-    parser.add_argument(
-        "--systems",
-        default="Penstock,Starlette",
-        metavar="NAMES",
-        help="which to measure (Penstock,Starlette)",
-    )
+    parser.add_argument("--systems", metavar="NAMES", help=f"which to measure ({','.join(NAMES)})")
     options = parser.parse_args()
     options.rounds = options.rounds if options.rounds is not None else 2 if options.quick else 5
     if options.rounds < 1:
         parser.error("--rounds: expected at least 1")
     options.workloads = _chosen(parser, "--only", options.only, {each.key: each for each in ALL})
-    options.systems = _chosen(parser, "--systems", options.systems, {name: name for name in NEEDS})
-    for name in options.systems:
-        if missing := [each for each in NEEDS[name] if importlib.util.find_spec(each) is None]:
-            parser.error(f"{name} needs {', '.join(missing)}: pip install -e '.[bench]', or choose --systems")
+    options.systems = _chosen(parser, "--systems", options.systems, {name: name for name in NAMES})
+    if "Penstock" in options.systems and (missing := missing_modules("penstock", "uvloop", "httptools")):
+        parser.error(f"Penstock: {missing}")
     return options
 
 
 def _chosen(
-    parser: argparse.ArgumentParser, flag: str, asked: str | None, known: dict[str, Any]
+    parser: argparse.ArgumentParser, flag: str, asked: str | None, known: Mapping[str, Any]
 ) -> list[Any]:
     lower = {key.lower(): value for key, value in known.items()}
     names = list(known) if asked is None else asked.split(",")
@@ -65,23 +56,27 @@ def main() -> int:
     options = arguments()
     commit, changed = machine.commit(HERE.parent)
     date = time.strftime("%Y-%m-%d")
+    absent = {name: why for name in options.systems if (why := missing(name))}
     results: dict[str, Any] = {
         "date": date,
         "commit": commit,
         "changed": changed,
         "quick": options.quick,
         "machine": machine.describe(),
+        "rivals": {name: RIVALS[name].about for name in options.systems if name in RIVALS},
+        "absent": absent,
         "workloads": [],
     }
+    for name, why in absent.items():
+        print(f"without {name}: {why}", flush=True)
     out: Path = options.out or HERE / "results" / f"{date}-{commit}.json"
     try:
         for workload in options.workloads:
-            rounds = measure(workload, options.systems, options.rounds, options.quick)
-            if rounds:
-                results["workloads"].append(report.workload_result(workload, rounds))
-    except (StartError, LoadFailed) as error:
-        print(f"stopped: {error}", file=sys.stderr)
-        return 1
+            names = [
+                each for each in workload.systems if wanted(each, options.systems) and each not in absent
+            ]
+            if names:
+                results["workloads"].append(measure(workload, names, options.rounds, options.quick))
     except KeyboardInterrupt:
         print("stopped: nothing was written", file=sys.stderr)
         return 130
@@ -90,41 +85,69 @@ def main() -> int:
     out.write_text(json.dumps(results, indent=1) + "\n")
     out.with_suffix(".md").write_text(text)
     print(f"\n{text}\nwritten: {out} and {out.with_suffix('.md')}")
-    return 0
+    failed = [name for each in results["workloads"] for name in each["failed"] if name.startswith("Penstock")]
+    return 1 if failed else 0
 
 
-def measure(workload: Workload, systems: list[str], count: int, quick: bool) -> report.Rounds:
-    """All rounds of one workload, the systems in turn: A B A B."""
-    able = [name for name in systems if name == "Penstock" or workload.rival_path is not None]
-    rounds: report.Rounds = {name: [] for name in able}
+def missing(name: str) -> str:
+    """What a system needs and is not there."""
+    if name in RIVALS:
+        return RIVALS[name].missing()
+    return missing_modules("awslambdaric") if name == "awslambdaric" else ""
+
+
+def wanted(name: str, chosen: list[str]) -> bool:
+    """Whether a system is among the chosen: Penstock comes with all flags that are compared."""
+    return name in chosen or (name.startswith("Penstock ") and "Penstock" in chosen)
+
+
+def measure(workload: Workload, names: list[str], count: int, quick: bool) -> dict[str, Any]:
+    """All rounds of one workload, the systems in turn: A B C A B C. One that fails is not asked again."""
+    began = time.monotonic()
+    rounds: report.Rounds = {name: [] for name in names}
+    failed: dict[str, str] = {}
     for number in range(min(count, workload.most_rounds)):
-        for name in able:
-            measured = one_round(workload, name, quick)
-            rounds[name].append(measured)
-            values = "  ".join(
-                f"{metric.text} {measured.values[metric.key]:,.{metric.digits}f} {metric.unit}".rstrip()
-                for metric in workload.metrics
+        for name in names:
+            if name in failed:
+                continue
+            try:
+                rounds[name].append(one_round(workload, name, quick))
+            except (StartError, LoadFailed, OSError) as error:
+                failed[name] = str(error)[:1000]
+                print(f"{workload.key} round {number + 1} {name}  FAILED: {error}", flush=True)
+                continue
+            print(
+                f"{workload.key} round {number + 1} {name:14}  {_shown(workload, rounds[name][-1])}",
+                flush=True,
             )
-            print(f"{workload.key} round {number + 1} {name:9}  {values}", flush=True)
-    return rounds
+    whole = {name: measured for name, measured in rounds.items() if name not in failed}
+    result = report.workload_result(workload, whole)
+    return result | {"failed": failed, "took": round(time.monotonic() - began, 1)}
+
+
+def _shown(workload: Workload, measured: Round) -> str:
+    return "  ".join(
+        f"{metric.text} {measured.values[metric.key]:,.{metric.digits}f} {metric.unit}".rstrip()
+        for metric in workload.metrics
+    )
 
 
 def one_round(workload: Workload, name: str, quick: bool) -> Round:
     """Start a system, measure, end it."""
     with tempfile.TemporaryDirectory(prefix="penstock-benchmark-") as temporary:
         folder = Path(temporary)
+        if workload.run:
+            return workload.run(name, folder, quick)
+        assert workload.measure
         with _start(workload, name, folder, quick) as system:
-            try:
-                return workload.measure(system, quick)
-            except LoadFailed as error:
-                raise LoadFailed(f"{workload.key} on {name}: {error}") from error
+            return workload.measure(system, quick)
 
 
 def _start(workload: Workload, name: str, folder: Path, quick: bool) -> System:
-    if name == "Starlette":
-        assert workload.rival_path is not None
-        return Starlette(workload.rival_path, folder)
-    return Penstock(workload.target(folder, quick), workload.path, folder)
+    if name in RIVALS:
+        return RIVALS[name].start(Job(workload.work, workload.at_once, folder))
+    target = workload.target(folder, quick) if workload.target else function(workload.work)
+    return Penstock(target, workload.path, folder, workload.ours[name])
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""W4: a chunk at once, a rest of 100 ms, another chunk."""
+"""W4 and the bursts: a chunk at once, a rest of `?seconds=S`, another chunk."""
 
 import time
 
 
-def chunks():
+def chunks(seconds):
     yield "first\n"
-    time.sleep(0.1)
+    time.sleep(seconds)
     yield "second\n"
 
 
 def lambda_handler(event, context):
-    return {"statusCode": 200, "headers": {"Content-Type": "text/plain"}, "body": chunks()}
+    seconds = float(event["queryStringParameters"]["seconds"])
+    return {"statusCode": 200, "headers": {"Content-Type": "text/plain"}, "body": chunks(seconds)}

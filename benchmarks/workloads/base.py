@@ -1,6 +1,8 @@
 """What a workload is made of, and how the load is put on a system."""
 
 import json
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -8,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from figures import Summary
+from figures import Summary, percentile
 from memory import ProcessMemory
 from systems import HERE, System
+
+SERVERS = ("Starlette", "granian", "cargo-lambda", "nginx → loop", "socket loop")
 
 
 class LoadFailed(Exception):
@@ -26,7 +30,7 @@ class Metric:
     unit: str
     higher_is_better: bool = False
     digits: int = 2
-    compared: bool = True  # whether a ratio to the rival's says anything
+    compared: bool = True  # whether a ratio to a rival's says anything
 
 
 @dataclass
@@ -41,14 +45,17 @@ class Round:
 
 @dataclass(frozen=True)
 class Compared:
-    """One metric over all rounds: of each system measured, and the ratio of Penstock's to the rival's."""
+    """One metric over all rounds: of each system measured, and of Penstock's to each other's."""
 
     systems: Mapping[str, Summary]
-    ratio: Summary | None
+    ratios: Mapping[str, Summary]
 
     @property
     def ours(self) -> Summary:
         return self.systems["Penstock"]
+
+    def ratio(self, rival: str) -> float | None:
+        return self.ratios[rival].median if rival in self.ratios else None
 
 
 @dataclass(frozen=True)
@@ -61,27 +68,42 @@ class Check:
     met: bool | None  # None: what it needs was not measured
 
 
+Figures = Mapping[str, Compared]  # by the metric's key
+Roles = Mapping[str, Mapping[str, Mapping[str, int]]]  # memory, by system and role
+
+
 @dataclass(frozen=True)
 class Workload:
     key: str
     title: str
     about: str
     metrics: tuple[Metric, ...]
-    target: Callable[[Path, bool], Path]  # what Penstock serves; may be made in the folder given
-    path: str
-    rival_path: str | None  # None: the rival cannot do this work
-    measure: Callable[[System, bool], Round]  # one round; the flag: quick
-    checks: Callable[[Mapping[str, Compared], Mapping[str, Mapping[str, int]]], list[Check]]
-    most_rounds: int = 100  # where more would only take time
+    work: str = ""  # the function in functions/, and where the rivals have the same
+    measure: Callable[[System, bool], Round] | None = None  # one round; the flag: quick
+    # One round of what is no server, by the system's name; instead of `measure`.
+    run: Callable[[str, Path, bool], Round] | None = None
+    rivals: tuple[str, ...] = ()
+    # Penstock as it is measured, and the same otherwise: name → flags of `serve`.
+    ours: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"Penstock": ()})
+    target: Callable[[Path, bool], Path] | None = None  # what Penstock serves, if not that function alone
+    path: str = "/"  # where Penstock has it
+    at_once: int = 32  # the most requests at a time
+    checks: Callable[[Figures, Roles], list[Check]] = lambda figures, memory: []
+    most_rounds: int = 5  # where more would only take time
+
+    @property
+    def systems(self) -> tuple[str, ...]:
+        return (*self.ours, *self.rivals)
 
 
-def function(name: str) -> Callable[[Path, bool], Path]:
+def function(name: str) -> Path:
     """The target that is one of our functions, alone: it answers every path."""
-    return lambda folder, quick: HERE / "functions" / f"{name}.py"
+    return HERE / "functions" / f"{name}.py"
 
 
 def start_load(name: str, system: System, **arguments: Any) -> "subprocess.Popen[bytes]":
-    arguments.setdefault("path", system.path)
+    if name != "one_by_one":
+        arguments.setdefault("path", system.path)
     said = json.dumps({"address": system.address, **arguments})
     return subprocess.Popen(
         [sys.executable, "-I", str(HERE / "load.py"), name, said],
@@ -93,7 +115,12 @@ def start_load(name: str, system: System, **arguments: Any) -> "subprocess.Popen
 
 def load_result(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
     """Wait for a load to end; what it measured. Raises LoadFailed."""
-    output, errors = process.communicate(timeout=600)
+    try:
+        output, errors = process.communicate(timeout=300)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise LoadFailed("the load did not end") from None
     if process.returncode:
         lines = errors.decode(errors="replace").strip().splitlines()
         raise LoadFailed(lines[-1] if lines else f"the load generator ended with {process.returncode}")
@@ -104,6 +131,46 @@ def load_result(process: "subprocess.Popen[bytes]") -> dict[str, Any]:
 def load(name: str, system: System, **arguments: Any) -> dict[str, Any]:
     """Run one of load.py's loads to its end."""
     return load_result(start_load(name, system, **arguments))
+
+
+def closed_loop(system: System, connections: int, seconds: float) -> dict[str, float]:
+    """Keep connections busy, one request at a time each: rate, p50 and p99 in ms, CPU in us a request.
+
+    By wrk where there is one: it leaves the processor to the server. The warm-up, which also checks the
+    responses, is always load.py's.
+    """
+    load("closed_loop", system, connections=connections, seconds=0.2, warm_up=0.2)
+    before = system.cpu()
+    if shutil.which("wrk"):
+        measured = _wrk(system, connections, seconds)
+    else:
+        result = load("closed_loop", system, connections=connections, seconds=seconds, warm_up=0)
+        latencies = result["latencies"]
+        p50, p99 = (percentile(latencies, percent) * 1000 for percent in (50, 99))
+        measured = {"count": len(latencies), "rate": len(latencies) / seconds, "p50": p50, "p99": p99}
+    measured["cpu"] = (system.cpu() - before) * 1e6 / measured["count"]
+    return measured
+
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def _wrk(system: System, connections: int, seconds: float) -> dict[str, float]:
+    url = f"http://{system.address[0]}:{system.address[1]}{system.path}"
+    length = max(round(seconds), 1)  # it takes whole seconds
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--latency", url]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60 + length).stdout
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise LoadFailed(f"wrk: {said}")
+    found = re.search(r"(\d+) requests in", said)
+    latency = {
+        percent: (value, unit) for percent, value, unit in re.findall(r"(\d+)% +([\d.]+)(us|ms|s)\b", said)
+    }
+    rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    if not found or not rate or not int(found[1]) or not {"50", "99"} <= latency.keys():
+        raise LoadFailed(f"wrk measured nothing: {said}")
+    p50, p99 = (float(latency[percent][0]) * _UNITS[latency[percent][1]] for percent in ("50", "99"))
+    return {"count": int(found[1]), "rate": float(rate[1]), "p50": p50, "p99": p99}
 
 
 def bound(
@@ -119,7 +186,3 @@ def bound(
         return Check(kind, text, "not measured", None)
     met = (least is None or value >= least) and (most is None or value <= most)
     return Check(kind, text, f"{value:,.2f}" if value < 1000 else f"{value:,.0f}", met)
-
-
-def ratio_of(compared: Compared) -> float | None:
-    return compared.ratio.median if compared.ratio else None

@@ -4,42 +4,46 @@ Lines a second are counted from the sending of the request to the end of the res
 the sending; the longest gap is between two reads that brought lines. The client counts lines as it reads
 and parses the framing when the clock has stopped. A round is the median of its runs, on one connection,
 after one that is not counted. Penstock may join lines that are made within a millisecond into one chunk;
-see "chunks at the client".
+see "chunks at the client". CPU is that of all processes of the system.
 """
 
 import statistics
-from collections.abc import Mapping
 
 from systems import System
 
-from .base import Check, Compared, LoadFailed, Metric, Round, Workload, bound, function, load, ratio_of
+from .base import SERVERS, Check, Figures, LoadFailed, Metric, Roles, Round, Workload, bound, load
 
 COUNT = 100_000
-BYTES = 57 * COUNT
+LINE = 57  # bytes
 
 
-def measure(system: System, quick: bool) -> Round:
-    runs = load("lines", system, count=COUNT, runs=3 if quick else 5)["runs"]
-    if any(run["payload"] != BYTES for run in runs):
-        raise LoadFailed(f"expected {BYTES} bytes of lines, got {[run['payload'] for run in runs]}")
+def measure(system: System, quick: bool, count: int = COUNT) -> Round:
+    path = f"{system.path}?thousands={count // 1000}"
+    before = system.cpu()
+    runs = load("lines", system, path=path, count=count, runs=3 if quick else 5)["runs"]
+    used = system.cpu() - before
+    if any(run["payload"] != LINE * count for run in runs):
+        raise LoadFailed(f"expected {LINE * count} bytes of lines, got {[run['payload'] for run in runs]}")
 
     def median(key: str) -> float:
         return statistics.median(run[key] for run in runs)
 
     values = {
-        "rate": COUNT / median("seconds"),
+        "rate": count / median("seconds"),
         "first": median("first_line") * 1000,
         "gap": max(run["longest_gap"] for run in runs) * 1000,
         "chunks": median("chunks"),
+        "cpu": used * 1e6 / (count * (len(runs) + 1)),
     }
-    return Round(values, system.memory(), COUNT * len(runs))
+    return Round(values, system.memory(), count * len(runs))
 
 
-def checks(compared: Mapping[str, Compared], memory: Mapping[str, Mapping[str, int]]) -> list[Check]:
-    rate = compared["rate"]
+def checks(figures: Figures, memory: Roles) -> list[Check]:
+    rate = figures["rate"]
     return [
-        bound("floor", "at least 4 x Starlette's lines/s", ratio_of(rate), least=4),
-        bound("goal", "at least 6 x Starlette's lines/s", ratio_of(rate), least=6),
+        bound("floor", "at least 4 x Starlette's lines/s", rate.ratio("Starlette"), least=4),
+        bound("goal", "at least 6 x Starlette's lines/s", rate.ratio("Starlette"), least=6),
+        bound("goal", "at least granian's lines/s", rate.ratio("granian"), least=1),
         bound("goal", "more than 1,000,000 lines/s", rate.ours.median, least=1_000_000),
     ]
 
@@ -53,10 +57,10 @@ WORKLOAD = Workload(
         Metric("first", "first line", "ms"),
         Metric("gap", "longest gap", "ms"),
         Metric("chunks", "chunks at the client", "", digits=0, compared=False),
+        Metric("cpu", "CPU a line", "µs"),
     ),
-    target=function("lines"),
-    path="/",
-    rival_path="/lines",
+    work="lines",
     measure=measure,
+    rivals=(*SERVERS, "relay → loop"),
     checks=checks,
 )

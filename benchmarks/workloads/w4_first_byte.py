@@ -1,36 +1,44 @@
-"""First byte, warm: 100 requests, one every 30 ms (quick: 30). The first chunk is yielded at once, then the
-generator rests for 100 ms, so about four responses are under way at any time.
+"""First byte, warm: clients that request one stream after the other, 1 and 32 of them. The first chunk is
+yielded at once, then the generator rests (1 client: 5 ms; 32: 100 ms), so there are always streams under way.
 
-From the sending of the request to the first byte of the body at the client. Every request has a connection
-of its own, made beforehand; eight responses at once before the first of them have warmed the environments.
-With 100 samples a round, p99 is the second slowest.
+From the sending of the request to the first byte of the body at the client. Each client keeps its connection,
+and pauses for a random time of up to 20 ms between two requests. As many responses at once before the first
+of them have warmed the environments.
 """
-
-from collections.abc import Mapping
 
 from figures import percentile
 from systems import System
 
-from .base import Check, Compared, Metric, Round, Workload, bound, function, load
+from .base import SERVERS, Check, Figures, Metric, Roles, Round, Workload, bound, load
 
-INTERVAL = 0.03
+PAUSE = 0.02
 
 
 def measure(system: System, quick: bool) -> Round:
-    result = load("first_byte", system, count=30 if quick else 100, interval=INTERVAL)
-    latencies = result["latencies"]
-    values = {
-        "p50": percentile(latencies, 50) * 1000,
-        "p99": percentile(latencies, 99) * 1000,
-        "max": max(latencies) * 1000,
-    }
-    return Round(values, system.memory(), len(latencies))
+    values = {}
+    samples = 0
+    for clients, rest, count in ((1, 0.005, 150), (32, 0.1, 600)):
+        path = f"{system.path}?seconds={rest}"
+        count = count // 3 if quick else count
+        latencies = load("first_byte", system, path=path, clients=clients, count=count, pause=PAUSE)[
+            "latencies"
+        ]
+        values[f"p50_{clients}"] = percentile(latencies, 50) * 1000
+        values[f"p99_{clients}"] = percentile(latencies, 99) * 1000
+        samples += len(latencies)
+    return Round(values, system.memory(), samples)
 
 
-def checks(compared: Mapping[str, Compared], memory: Mapping[str, Mapping[str, int]]) -> list[Check]:
+def checks(figures: Figures, memory: Roles) -> list[Check]:
     return [
-        bound("goal", "p50 at most 1 ms", compared["p50"].ours.median, most=1),
-        bound("goal", "p99 at most 4 ms", compared["p99"].ours.median, most=4),
+        bound(
+            "goal",
+            f"{text}: {percent} at most {most} ms",
+            figures[f"{percent}_{clients}"].ours.median,
+            most=most,
+        )
+        for clients, text in ((1, "1 client"), (32, "32 clients"))
+        for percent, most in (("p50", 1), ("p99", 4))
     ]
 
 
@@ -39,13 +47,13 @@ WORKLOAD = Workload(
     title="first byte, warm",
     about=__doc__,
     metrics=(
-        Metric("p50", "first byte, p50", "ms"),
-        Metric("p99", "first byte, p99", "ms"),
-        Metric("max", "first byte, slowest", "ms"),
+        Metric("p50_1", "1 client, p50", "ms"),
+        Metric("p99_1", "1 client, p99", "ms"),
+        Metric("p50_32", "32 clients, p50", "ms"),
+        Metric("p99_32", "32 clients, p99", "ms"),
     ),
-    target=function("rest"),
-    path="/",
-    rival_path="/rest",
+    work="rest",
     measure=measure,
+    rivals=(*SERVERS, "relay → loop"),
     checks=checks,
 )

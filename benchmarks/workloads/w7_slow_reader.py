@@ -7,22 +7,10 @@ called flat below 512 KiB, and only if no process's high-water mark grew by more
 """
 
 import time
-from collections.abc import Mapping
 
 from systems import System
 
-from .base import (
-    Check,
-    Compared,
-    LoadFailed,
-    Metric,
-    Round,
-    Workload,
-    bound,
-    function,
-    load_result,
-    start_load,
-)
+from .base import Check, Figures, LoadFailed, Metric, Roles, Round, Workload, bound, load_result, start_load
 
 RATE = 10_000
 SETTLE = 3
@@ -57,8 +45,8 @@ def measure(system: System, quick: bool) -> Round:
     return Round(values, processes, len(series), series)
 
 
-def checks(compared: Mapping[str, Compared], memory: Mapping[str, Mapping[str, int]]) -> list[Check]:
-    worst = max(compared["growth"].ours.max, compared["peak_growth"].ours.max)
+def checks(figures: Figures, memory: Roles) -> list[Check]:
+    worst = max(figures["growth"].ours.max, figures["peak_growth"].ours.max)
     return [bound("floor", f"flat: no growth above {FLAT} KiB", worst, most=FLAT)]
 
 
@@ -71,10 +59,9 @@ WORKLOAD = Workload(
         Metric("peak_growth", "largest growth of one peak (VmHWM)", "KiB", digits=0, compared=False),
         Metric("memory", "all processes (PSS), most", "MiB", digits=1),
     ),
-    target=function("endless"),
-    path="/",
-    rival_path="/endless",
+    work="endless",
     measure=measure,
+    rivals=("Starlette",),  # a minute each
     checks=checks,
     most_rounds=1,
 )

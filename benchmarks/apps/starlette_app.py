@@ -22,12 +22,12 @@ async def small(request: Request) -> PlainTextResponse:
 
 
 async def lines(request: Request) -> StreamingResponse:
-    async def body():
-        for _ in range(100):
+    async def body(thousands):
+        for _ in range(thousands):
             for line in LINES:
                 yield line
 
-    return StreamingResponse(body(), media_type="application/x-ndjson")
+    return StreamingResponse(body(int(request.query_params["thousands"])), media_type="application/x-ndjson")
 
 
 async def bulk(request: Request) -> StreamingResponse:
@@ -39,12 +39,12 @@ async def bulk(request: Request) -> StreamingResponse:
 
 
 async def rest(request: Request) -> StreamingResponse:
-    async def body():
+    async def body(seconds):
         yield "first\n"
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(seconds)
         yield "second\n"
 
-    return StreamingResponse(body(), media_type="text/plain")
+    return StreamingResponse(body(float(request.query_params["seconds"])), media_type="text/plain")
 
 
 async def ticks(request: Request) -> StreamingResponse:

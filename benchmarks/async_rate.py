@@ -23,7 +23,7 @@ from pathlib import Path
 import figures
 import machine
 from load import LoadError, connect, receive
-from systems import HERE, StartError, System
+from systems import HERE, Penstock, StartError
 
 CONNECTIONS = (1, 32, 256)
 EVENT = json.dumps({"detail": "x" * 1000}).encode()
@@ -38,24 +38,11 @@ Address = tuple[str, int]
 Measured = dict[str, float]  # rate, p50 and p99 in ms
 
 
-class Service(System):
+def service(kind: str, folder: Path) -> Penstock:
     """`penstock serve`, its defaults, durable."""
-
-    name = "Penstock"
-
-    def __init__(self, kind: str, folder: Path) -> None:
-        target = folder / "app.py"
-        target.write_text(FUNCTIONS[kind])
-        serve = ["serve", str(target), "--data", str(folder / "data"), "--python", sys.executable]
-        flags = ["--port", "0", "--lambda-port", "0", *FLAGS[kind]]
-        super().__init__([sys.executable, "-m", "penstock", *serve, *flags], "", folder / "penstock.log")
-
-    def _listening(self, log: str) -> Address | None:
-        first, newline, _ = log.partition("\n")
-        if not newline:
-            return None
-        host, _, port = json.loads(first)["lambda"].removeprefix("http://").rstrip("/").rpartition(":")
-        return host, int(port)
+    target = folder / "app.py"
+    target.write_text(FUNCTIONS[kind])
+    return Penstock(target, "", folder, FLAGS[kind], listens="lambda")
 
 
 def accepted(address: Address, connections: int, seconds: float) -> Measured:
@@ -132,8 +119,8 @@ def one_round(kind: str, connections: int, seconds: float, parent: Path | None) 
         folder = Path(temporary)
         if kind == "commit":
             return commits(folder, connections, seconds)
-        with Service(kind, folder) as service:
-            return accepted(service.address, connections, seconds)
+        with service(kind, folder) as running:
+            return accepted(running.address, connections, seconds)
 
 
 TITLES = {

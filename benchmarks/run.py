@@ -72,9 +72,7 @@ def main() -> int:
     out: Path = options.out or HERE / "results" / f"{date}-{commit}.json"
     try:
         for workload in options.workloads:
-            names = [
-                each for each in workload.systems if wanted(each, options.systems) and each not in absent
-            ]
+            names = wanted(workload, [name for name in options.systems if name not in absent])
             if names:
                 results["workloads"].append(measure(workload, names, options.rounds, options.quick))
     except KeyboardInterrupt:
@@ -85,8 +83,8 @@ def main() -> int:
     out.write_text(json.dumps(results, indent=1) + "\n")
     out.with_suffix(".md").write_text(text)
     print(f"\n{text}\nwritten: {out} and {out.with_suffix('.md')}")
-    failed = [name for each in results["workloads"] for name in each["failed"] if name.startswith("Penstock")]
-    return 1 if failed else 0
+    ours = {each.key: each.ours for each in options.workloads}
+    return any(name in ours[each["key"]] for each in results["workloads"] for name in each["failed"])
 
 
 def missing(name: str) -> str:
@@ -96,9 +94,9 @@ def missing(name: str) -> str:
     return missing_modules("awslambdaric") if name == "awslambdaric" else ""
 
 
-def wanted(name: str, chosen: list[str]) -> bool:
-    """Whether a system is among the chosen: Penstock comes with all flags that are compared."""
-    return name in chosen or (name.startswith("Penstock ") and "Penstock" in chosen)
+def wanted(workload: Workload, chosen: list[str]) -> list[str]:
+    """What is measured of a workload; Penstock with all that is compared of it."""
+    return [name for name in workload.systems if ("Penstock" if name in workload.ours else name) in chosen]
 
 
 def measure(workload: Workload, names: list[str], count: int, quick: bool) -> dict[str, Any]:
@@ -147,7 +145,9 @@ def _start(workload: Workload, name: str, folder: Path, quick: bool) -> System:
     if name in RIVALS:
         return RIVALS[name].start(Job(workload.work, workload.at_once, folder))
     target = workload.target(folder, quick) if workload.target else function(workload.work)
-    return Penstock(target, workload.path, folder, workload.ours[name])
+    system = Penstock(target, workload.path, folder, workload.ours[name])
+    system.name = name
+    return system
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ def test_one_workload_from_start_to_report(tmp_path):
     results = json.loads(out.read_text())
     (workload,) = results["workloads"]
     (measured,) = workload["rounds"]["Penstock"]
-    assert measured["samples"] == 30
-    assert 0 < measured["values"]["p50"] <= measured["values"]["max"]
+    assert measured["samples"] == 250
+    assert 0 < measured["values"]["p50_1"] <= measured["values"]["p99_1"]
     assert set(workload["memory"]["Penstock"]) == {"service", "spawner", "environment"}
     report = out.with_suffix(".md").read_text()
     assert "## W4: first byte, warm" in report
@@ -87,7 +87,9 @@ def test_one_workload_from_start_to_report(tmp_path):
 
 
 def test_an_unknown_workload_is_one_clear_line():
-    command = [sys.executable, str(BENCHMARKS / "run.py"), "--only", "W9"]
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--only", "W99"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("--only: expected some of W1,W2,W3,W4,W5,W6,W7, got 'W9'")
+    last = done.stderr.splitlines()[-1]
+    assert "--only: expected some of W1,W2," in last
+    assert last.endswith(", got 'W99'")

@@ -1,6 +1,8 @@
 """The workloads, in order. Each says in its docstring what it measures and how; the report quotes it."""
 
 from . import (
+    forms,
+    scaling,
     w1_small,
     w2_lines,
     w3_bulk,
@@ -11,6 +13,7 @@ from . import (
     w6b_snapshot,
     w7_slow_reader,
     w8_runtime,
+    w9_bursts,
 )
 from .base import Workload
 
@@ -25,4 +28,7 @@ ALL: tuple[Workload, ...] = (
     w6b_snapshot.WORKLOAD,
     w7_slow_reader.WORKLOAD,
     w8_runtime.WORKLOAD,
+    w9_bursts.WORKLOAD,
+    *forms.WORKLOADS,
+    *scaling.WORKLOADS,
 )

@@ -83,7 +83,7 @@ class Workload:
     # One round of what is no server, by the system's name; instead of `measure`.
     run: Callable[[str, Path, bool], Round] | None = None
     rivals: tuple[str, ...] = ()
-    # Penstock as it is measured, and the same otherwise: name → flags of `serve`.
+    # What is measured of ours: name → flags of `serve`. "Penstock" is what is compared with the others.
     ours: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"Penstock": ()})
     target: Callable[[Path, bool], Path] | None = None  # what Penstock serves, if not that function alone
     path: str = "/"  # where Penstock has it
@@ -139,7 +139,7 @@ def closed_loop(system: System, connections: int, seconds: float) -> dict[str, f
     By wrk where there is one: it leaves the processor to the server. The warm-up, which also checks the
     responses, is always load.py's.
     """
-    load("closed_loop", system, connections=connections, seconds=0.2, warm_up=0.2)
+    load("closed_loop", system, connections=connections, seconds=0.1, warm_up=0.3 + connections / 100)
     before = system.cpu()
     if shutil.which("wrk"):
         measured = _wrk(system, connections, seconds)

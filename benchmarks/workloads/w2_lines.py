@@ -25,17 +25,22 @@ def measure(system: System, quick: bool, count: int = COUNT) -> Round:
     if any(run["payload"] != LINE * count for run in runs):
         raise LoadFailed(f"expected {LINE * count} bytes of lines, got {[run['payload'] for run in runs]}")
 
+    return Round(figures_of(runs, count, used), system.memory(), count * len(runs))
+
+
+def figures_of(runs: list[dict[str, float]], count: int, used: float) -> dict[str, float]:
+    """What runs of `count` lines say; `used`: processor time of them and of the one that warms."""
+
     def median(key: str) -> float:
         return statistics.median(run[key] for run in runs)
 
-    values = {
+    return {
         "rate": count / median("seconds"),
         "first": median("first_line") * 1000,
         "gap": max(run["longest_gap"] for run in runs) * 1000,
         "chunks": median("chunks"),
         "cpu": used * 1e6 / (count * (len(runs) + 1)),
     }
-    return Round(values, system.memory(), count * len(runs))
 
 
 def checks(figures: Figures, memory: Roles) -> list[Check]:
@@ -48,17 +53,19 @@ def checks(figures: Figures, memory: Roles) -> list[Check]:
     ]
 
 
+METRICS = (
+    Metric("rate", "lines", "lines/s", higher_is_better=True, digits=0),
+    Metric("first", "first line", "ms"),
+    Metric("gap", "longest gap", "ms"),
+    Metric("chunks", "chunks at the client", "", digits=0, compared=False),
+    Metric("cpu", "CPU a line", "µs"),
+)
+
 WORKLOAD = Workload(
     key="W2",
     title="100,000 lines of 57 bytes",
     about=__doc__,
-    metrics=(
-        Metric("rate", "lines", "lines/s", higher_is_better=True, digits=0),
-        Metric("first", "first line", "ms"),
-        Metric("gap", "longest gap", "ms"),
-        Metric("chunks", "chunks at the client", "", digits=0, compared=False),
-        Metric("cpu", "CPU a line", "µs"),
-    ),
+    metrics=METRICS,
     work="lines",
     measure=measure,
     rivals=(*SERVERS, "relay → loop"),

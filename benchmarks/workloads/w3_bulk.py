@@ -13,8 +13,12 @@ CHUNK = 64 * 1024
 COUNT = 16 * 1024
 
 
-def measure(system: System, quick: bool, count: int = COUNT) -> Round:
-    count = count // 4 if quick else count
+def measure(system: System, quick: bool) -> Round:
+    return read(system, COUNT // 4 if quick else COUNT)
+
+
+def read(system: System, count: int) -> Round:
+    """`count` chunks in one response."""
     _read(system, 256)
     before = system.cpu()
     seconds = _read(system, count)

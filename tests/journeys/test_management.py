@@ -202,6 +202,36 @@ def test_a_handler_that_is_not_in_the_zip_fails_when_it_is_called(platform: Star
 
 
 @pytest.mark.skipif(not AWS.exists(), reason="the AWS CLI is not installed")
+def test_tenants_share_no_environment(platform: Start) -> None:
+    client = platform({}).client()
+    source = "seen = []\ndef handler(event, context):\n    seen.append(context.tenant_id)\n    return seen\n"
+    create(client, Code={"ZipFile": zipped(source)}, TenancyConfig={"TenantIsolationMode": "PER_TENANT"})
+    for calls in (1, 2):
+        for tenant in ("blue", "green"):
+            assert called(client, TenantId=tenant) == [tenant] * calls
+    assert refused(lambda: client.invoke(FunctionName="app")) == (400, "InvalidParameterValueException")
+    create(client, "shared")
+    assert refused(lambda: client.invoke(FunctionName="shared", TenantId="blue"))[0] == 400
+
+
+def test_a_zip_that_is_too_large_when_unzipped_is_refused_and_leaves_nothing(platform: Start) -> None:
+    running = platform({})
+    client = running.client()
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("app.py", SAYS.format("one"))
+        with archive.open("large", "w") as file:
+            for _ in range(300):
+                file.write(bytes(1024 * 1024))
+    assert refused(lambda: create(client, Code={"ZipFile": buffer.getvalue()})) == (
+        400,
+        "InvalidParameterValueException",
+    )
+    assert refused(lambda: client.get_function(FunctionName="app"))[0] == 404
+    create(client)
+    assert called(client) == ["one", None, "$LATEST"]
+
+
 def test_the_command_line(platform: Start, tmp_path: Path) -> None:
     running = platform({})
     (tmp_path / "code.zip").write_bytes(zipped(SAYS.format("one")))

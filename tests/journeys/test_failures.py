@@ -4,11 +4,15 @@ Before the first byte the client gets a 5xx, after it a transfer that is visibly
 request tells each failure apart, the environment is reused or replaced, and the service goes on.
 """
 
+import http.client
 import json
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -238,6 +242,13 @@ FAILING = """
             sys.exit(3)
         return async_after_three(leave)
 
+    def lines():
+        def gen():
+            for number in range(200):
+                yield f"{number}\\n"
+                time.sleep(0.001)
+        return answer(gen())
+
     # What ends the process: the environment is replaced.
 
     def sys_exit():
@@ -423,6 +434,56 @@ def test_a_process_killed_from_outside_breaks_its_own_response_only(failing):
     answer = other.finish()
     assert answer.broken
     assert answer.detail == "Runtime exited with error: signal: terminated"
+
+
+def test_each_failure_is_the_same_under_load_and_touches_nobody_else(failing):
+    stop = threading.Event()
+    lines = "".join(f"{number}\n" for number in range(200)).encode()
+
+    def load(path: str) -> list[bytes]:
+        """What a client got that asks again and again over one connection."""
+        connection = http.client.HTTPConnection(*failing.gateway_address, timeout=30)
+        got = []
+        while not stop.is_set():
+            connection.request("GET", path)
+            response = connection.getresponse()
+            assert response.status == 200
+            got.append(response.read())
+        connection.close()
+        return got
+
+    def leave(_: int) -> str:
+        caller = Caller(failing, "/waits")
+        caller.read()
+        caller.leave()
+        return str(caller.record()["ending"])
+
+    before = {**ERRORS, **CRASHES}
+    after = {**{case: row[1:] for case, row in BROKEN.items()}, **BREAKING_CRASHES}
+    with ThreadPoolExecutor(12) as loads, ThreadPoolExecutor(8) as pool:
+        streams = [loads.submit(load, "/lines") for _ in range(8)]
+        calls = [loads.submit(load, "/pid") for _ in range(4)]
+        try:
+            left = pool.map(leave, range(10))
+            answers = dict(
+                zip(
+                    [*before, *after],
+                    pool.map(partial(call, failing), map("/{}".format, [*before, *after])),
+                    strict=True,
+                )
+            )
+            assert set(left) == {"client left"}
+        finally:
+            stop.set()
+    for case, (ending, detail) in {**before, **after}.items():
+        answer = answers[case]
+        assert (case, answer.status, answer.broken) == (case, 502 if case in before else 200, case in after)
+        assert (case, answer.ending) == (case, ending)
+        assert detail in answer.detail
+    for stream in streams:
+        assert set(stream.result()) == {lines}
+    for each in calls:
+        assert all(body.isdigit() for body in each.result())
 
 
 def test_the_traceback_is_in_the_log(failing):

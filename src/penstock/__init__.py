@@ -5,12 +5,15 @@ for it there are `StreamingResponse` (a streamed HTTP response) and `Cancelled` 
 blocked handler when its caller has left).
 """
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
 __version__ = "0.1.0"
 __all__ = ["Cancelled", "StreamingResponse", "__version__"]
 
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from .runtime.cancel import Cancelled as Cancelled
     from .runtime.result import StreamingResponse as StreamingResponse
 

@@ -15,8 +15,8 @@ import pytest
 from penstock import Cancelled
 from penstock.protocol import runtime_api
 from penstock.protocol.prelude import Decoder
-from penstock.runtime.api import ServiceGone
-from penstock.runtime.loop import Retired, run
+from penstock.runtime.api import Retired, ServiceGone
+from penstock.runtime.loop import run
 from runtime_kit import OwnSocket, Sent
 
 pytestmark = pytest.mark.usefixtures("sigurg")

@@ -12,20 +12,22 @@ of it, never joined; `done`, `trailers` and `rest` say how the body ended. End o
 transfer; the caller decides what that means.
 """
 
-import re
-from collections.abc import Sequence
+from __future__ import annotations
 
 from . import limits
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CRLF = b"\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 SIZE_LINE = 256  # bytes of a size line, extensions and CRLF included
 
-# VCHAR, obs-text, SP and HTAB: what an extension (in quotes) and a field value are made of.
 _HEX = b"0123456789abcdefABCDEF"
-_SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
-_NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_VALUE = re.compile(rb"[^\x00-\x08\x0a-\x1f\x7f]*")
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# VCHAR, obs-text, SP and HTAB are what an extension (in quotes) and a field value are made of; not these.
+_CONTROLS = bytes(range(9)) + bytes(range(10, 32)) + b"\x7f"
 
 
 class ChunkedError(ValueError):
@@ -41,7 +43,7 @@ def encode_end(trailers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
     """The last chunk, the trailers and the end of the body. Raises ChunkedError for a bad name or value."""
     lines = [b"0\r\n"]
     for name, value in trailers:
-        if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+        if not _is_field(name, value):
             raise ChunkedError(
                 f"expected a trailer that is a token and one line of text, got {name!r}: {value!r}"
             )
@@ -51,10 +53,19 @@ def encode_end(trailers: Sequence[tuple[bytes, bytes]] = ()) -> bytes:
 
 
 def _extended_size(line: bytes) -> int:
-    match = _SIZE_LINE.fullmatch(line)
-    if match is None or len(line) > SIZE_LINE:
+    size, _, extension = line.removesuffix(CRLF).partition(b";")
+    is_size = 1 <= len(size) <= 8 and not size.strip(_HEX)
+    if not is_size or _has_controls(extension) or line[-2:] != CRLF or len(line) > SIZE_LINE:
         raise ChunkedError(f"expected a chunk size (1 to 8 hex digits, CRLF), got {_shown(line)}")
-    return int(match[1], 16)
+    return int(size, 16)
+
+
+def _is_field(name: bytes, value: bytes) -> bool:
+    return name != b"" and not name.strip(_TOKEN) and not _has_controls(value)
+
+
+def _has_controls(text: bytes) -> bool:
+    return len(text.translate(None, _CONTROLS)) != len(text)
 
 
 class Deframer:
@@ -174,7 +185,7 @@ class Counted:
 
 def _trailer(line: bytes) -> tuple[bytes, bytes]:
     name, colon, value = line.removesuffix(CRLF).partition(b":")
-    if not colon or line[-2:] != CRLF or not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
+    if not colon or line[-2:] != CRLF or not _is_field(name, value):
         raise ChunkedError(f"expected a trailer (name: value, CRLF), got {_shown(line)}")
     return name.lower(), value.strip(b" \t")
 

@@ -7,12 +7,18 @@ Where the runtime cut its writes means nothing: the delimiter may be split, and 
 bytes of its own. JSON text never holds a raw NUL, so the first eight in a row are the delimiter.
 """
 
+from __future__ import annotations
+
 import json
-from dataclasses import dataclass, field
-from typing import Any
 
 from . import limits, strict_json
-from .call import Slice
+from .value import Value
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .call import Slice
 
 DELIMITER = bytes(8)
 
@@ -21,17 +27,25 @@ class PreludeError(ValueError):
     """The payload does not begin with a prelude, so status and headers are not known."""
 
 
-@dataclass(slots=True)
-class Prelude:
+class Prelude(Value):
     """Status, headers and cookies of a streamed HTTP response.
 
     Only types are checked here; whether a status or a header can be sent is for whoever sends it.
     """
 
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    multi_value_headers: dict[str, list[str]] = field(default_factory=dict)
-    cookies: list[str] = field(default_factory=list)
+    __slots__ = ("cookies", "headers", "multi_value_headers", "status")
+
+    def __init__(
+        self,
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        multi_value_headers: dict[str, list[str]] | None = None,
+        cookies: list[str] | None = None,
+    ) -> None:
+        self.status = status
+        self.headers = {} if headers is None else headers
+        self.multi_value_headers = {} if multi_value_headers is None else multi_value_headers
+        self.cookies = [] if cookies is None else cookies
 
 
 def encode(prelude: Prelude) -> bytes:

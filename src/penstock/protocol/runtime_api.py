@@ -5,9 +5,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/runtimes-custom.html. What these pa
 Interface Emulator, which is the code AWS runs, https://github.com/aws/aws-lambda-runtime-interface-emulator.
 """
 
-import json
-import re
-from dataclasses import dataclass
+from .value import Value
 
 VERSION = "/2018-06-01"
 PING_PATH = VERSION + "/ping"
@@ -55,63 +53,39 @@ TIMED_OUT = "Sandbox.Timedout"
 SANDBOX_FAILURE = "Sandbox.Failure"
 
 
-_KNOWN_ERROR = re.compile(r"(Runtime|Function)\.[A-Z][a-zA-Z]+")
-
-
-def error_document(error_type: str, message: str) -> bytes:
-    """The JSON document the platform itself answers with when a function could not."""
-    return json.dumps({"errorType": error_type, "errorMessage": message}, separators=(",", ":")).encode()
-
-
-def refusal(error_type: str, message: str) -> bytes:
-    """The body of an answer that refuses a runtime's request: rapi/model/errorresponse.go."""
-    document = {"errorMessage": message, "errorType": error_type}
-    return json.dumps(document, separators=(",", ":")).encode() + b"\n"
-
-
-def classify(reported: str) -> str:
-    """The platform's error type for the one a runtime reported. Source: fatalerror/fatalerror.go.
-
-    As there, it is enough that a name AWS would give is somewhere in it.
-    """
-    if _KNOWN_ERROR.search(reported):
-        return reported
-    return UNKNOWN_FUNCTION_ERROR if reported.startswith("Function.") else UNKNOWN_ERROR
-
-
-def without_cause(document: bytes) -> bytes:
-    """The error document for the caller, of one that came as ERROR_WITH_CAUSE.
-
-    Source: rapi/handler/mime_type_error_cause_json.go. What is no such document becomes the JSON text
-    "Invalid error body".
-    """
-    try:
-        value = json.loads(document)
-        if not isinstance(value, dict):
-            raise ValueError
-        kept = {name: value.get(name) or "" for name in ("errorMessage", "errorType")}
-        stack = value.get("stackTrace") or []
-        if not isinstance(stack, list) or not all(isinstance(text, str) for text in (*kept.values(), *stack)):
-            raise ValueError
-    except (ValueError, RecursionError):
-        return b'"Invalid error body"'
-    if stack:
-        kept["stackTrace"] = stack
-    return json.dumps(kept, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True, slots=True)
-class InvocationInfo:
+class InvocationInfo(Value):
     """What the answer to `next` says in its headers."""
 
-    request_id: str
-    deadline_ms: int  # epoch milliseconds
-    function_arn: str
-    trace_id: str = ""
-    client_context: str = ""  # JSON text
-    cognito_identity: str = ""  # JSON text
-    tenant_id: str = ""
-    invocation_id: str = ""
+    __slots__ = (
+        "client_context",
+        "cognito_identity",
+        "deadline_ms",
+        "function_arn",
+        "invocation_id",
+        "request_id",
+        "tenant_id",
+        "trace_id",
+    )
+
+    def __init__(
+        self,
+        request_id: str,
+        deadline_ms: int,  # epoch milliseconds
+        function_arn: str,
+        trace_id: str = "",
+        client_context: str = "",  # JSON text
+        cognito_identity: str = "",  # JSON text
+        tenant_id: str = "",
+        invocation_id: str = "",
+    ) -> None:
+        self.request_id = request_id
+        self.deadline_ms = deadline_ms
+        self.function_arn = function_arn
+        self.trace_id = trace_id
+        self.client_context = client_context
+        self.cognito_identity = cognito_identity
+        self.tenant_id = tenant_id
+        self.invocation_id = invocation_id
 
     def lines(self) -> bytes:
         """The header lines of the answer to `next`; what has no value is left out, as AWS does.

@@ -1,7 +1,12 @@
 """JSON as its standard has it: UTF-8, and no NaN or Infinity, which Python's own reader takes."""
 
+from __future__ import annotations
+
 import json
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 
 def loads(text: bytes) -> Any:

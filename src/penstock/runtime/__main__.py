@@ -4,18 +4,23 @@ AWS_LAMBDA_RUNTIME_API says where the Runtime API is, _HANDLER what to load, LAM
 AWS_LAMBDA_MAX_CONCURRENCY how many invocations it may run at once.
 """
 
+from __future__ import annotations
+
 import atexit
 import os
 import sys
-import traceback
-from typing import NoReturn
 
 from . import errors, logs, snapshot
-from .api import ApiError, RuntimeApi, ServiceGone
+from .api import ApiError, Retired, RuntimeApi, ServiceGone
 from .errors import RuntimeFault
 from .handler import load
-from .loop import Handler, Retired, run
 from .stream import Disconnected
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+    from .loop import Handler
 
 DIAL = 3  # the descriptor an environment of Penstock's service finds its connections at
 
@@ -59,6 +64,9 @@ def main(restored: Handler | None = None) -> NoReturn:
         if concurrency > 1:
             _run_many(api, handler, concurrency)
         else:
+            api.ask()
+            from .loop import run  # the event is on its way meanwhile
+
             run(api, handler)
     except (Retired, ServiceGone):
         pass
@@ -70,7 +78,7 @@ def main(restored: Handler | None = None) -> NoReturn:
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except BaseException:
-        traceback.print_exc()
+        _print_exception()
         status = 1
     leave(status)
 
@@ -101,6 +109,8 @@ def _run_many(api: RuntimeApi, handler: Handler, concurrency: int) -> None:
 def _take_snapshot(api: RuntimeApi) -> None:
     """On AWS: call the hooks and wait; the snapshot is taken meanwhile, and each restored one goes on."""
     try:
+        from . import loop  # noqa: F401  # what is imported now, each one restored has
+
         snapshot.run_before_snapshot()
         logs.flush()
         api.restore_next()
@@ -130,12 +140,18 @@ def _log(error: BaseException) -> None:
     logs.flush()
 
 
+def _print_exception() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
 def leave(status: int) -> NoReturn:
     """End the process: what the function registered with atexit runs, what its parent registered does not."""
     try:
         atexit._run_exitfuncs()
     except BaseException:
-        traceback.print_exc()
+        _print_exception()
     logs.flush()
     os._exit(status & 0xFF)
 

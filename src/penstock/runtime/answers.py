@@ -1,17 +1,18 @@
 """The answers of the Runtime API, taken from bytes as they come in. Pure."""
 
-from dataclasses import dataclass
-
 from penstock.protocol.chunked import Counted, Deframer
+from penstock.protocol.value import Value
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Value):
     """An answer of the Runtime API."""
 
-    status: int
-    headers: dict[str, str]  # names in lower case
-    body: bytes
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
+        self.status = status
+        self.headers = headers  # names in lower case
+        self.body = body
 
 
 def read_head(head: bytes) -> tuple[int, dict[str, str]]:

@@ -6,13 +6,14 @@ connections, each a connected socket nobody else can reach. There, the end of a 
 the next event leave in one send.
 """
 
-import fcntl
+from __future__ import annotations
+
+import _socket  # what `socket` is made of, which is dear to import
 import os
-import socket
-from dataclasses import dataclass
 
 from penstock.protocol.chunked import ChunkedError, Deframer
 from penstock.protocol.runtime_api import InvocationInfo
+from penstock.protocol.value import Value
 
 from . import logs
 from .answers import Answer, read_head
@@ -26,20 +27,26 @@ class ServiceGone(Exception):
     """Nobody is there to be asked for events any more."""
 
 
+class Retired(Exception):
+    """This environment was interrupted in the middle of user code: it must not run another invocation."""
+
+
 class ApiError(Exception):
     """The Runtime API answered what this runtime cannot go on with."""
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(Value):
     """One event to be handled."""
 
-    info: InvocationInfo
-    content_type: str
-    payload: bytes
+    __slots__ = ("content_type", "info", "payload")
+
+    def __init__(self, info: InvocationInfo, content_type: str, payload: bytes) -> None:
+        self.info = info
+        self.content_type = content_type
+        self.payload = payload
 
     @classmethod
-    def from_answer(cls, answer: Answer) -> "Event":
+    def from_answer(cls, answer: Answer) -> Event:
         """The event that an answer to `next` is. Raises ApiError."""
         if answer.status != 200:
             raise ApiError(f"the Runtime API answered {answer.status} to next: {answer.body[:500]!r}")
@@ -50,7 +57,7 @@ class Event:
 class Connection:
     """One connection to the Runtime API; answers come in the order of the requests."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: _socket.socket) -> None:
         self.socket = sock
         self.pending = 0  # requests sent whose answers were not read yet
         self.asked = False  # the last of them was for the next event
@@ -123,9 +130,9 @@ class RuntimeApi:
 
     def __init__(self, address: str) -> None:
         scheme, _, number = address.partition(":")
-        self.dial: socket.socket | None = None
+        self.dial: _socket.socket | None = None
         if scheme == "fd":
-            self.dial = socket.socket(fileno=int(number))
+            self.dial = _socket.socket(fileno=int(number))
         self.host = "penstock" if self.own else address
         self.requests = Requests(self.host, self.own)
         self.connection = self.connect()
@@ -146,6 +153,11 @@ class RuntimeApi:
         """Begin again on a fresh connection, after Disconnected. Raises ServiceGone."""
         self.connection.close()
         self.connection = self.connect()
+
+    def ask(self) -> None:
+        """Ask for the next event, for which `next` will wait. Raises Disconnected."""
+        self.connection.send(self.requests.next)
+        self.connection.asked = True
 
     def next(self) -> Event:
         """Wait for the next event. Raises Disconnected, ApiError."""
@@ -240,20 +252,25 @@ class RuntimeApi:
         """Another connection; of our own service the next one it hands out. Raises ServiceGone, ApiError."""
         if self.dial is None:
             host, _, port = self.host.rpartition(":")
+            sock = _socket.socket()
             try:
-                sock = socket.create_connection((host, int(port)))
+                sock.connect((host, int(port)))
             except OSError as error:
                 raise ApiError(f"cannot reach the Runtime API at {self.host}: {error.strerror}") from None
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
             return Connection(sock)
+        import socket  # the spawner has it
+
         try:
-            _, fds, _, _ = socket.recv_fds(self.dial, 1, 1)
+            _, fds, _, _ = socket.recv_fds(self.dial, 1, 1)  # type: ignore[arg-type]  # as good
         except OSError as error:
             raise ServiceGone(str(error)) from None
         if not fds:
             raise ServiceGone("the service has ended")
         fd = fds[0]
         if fd <= 2:  # the function closed its output: what it prints must not go here
+            import fcntl
+
             fd = fcntl.fcntl(fds[0], fcntl.F_DUPFD_CLOEXEC, 3)
             os.close(fds[0])
-        return Connection(socket.socket(fileno=fd))
+        return Connection(_socket.socket(fileno=fd))

@@ -12,11 +12,16 @@ On AWS nothing of this happens: AWS lets a function run on when its caller leave
 (https://docs.aws.amazon.com/lambda/latest/dg/configuration-response-streaming.html).
 """
 
+from __future__ import annotations
+
 import select
 import signal
-import socket
-from collections.abc import Callable
-from types import FrameType
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from _socket import socket
+    from collections.abc import Callable
+    from types import FrameType
 
 # macOS has no POLLRDHUP; there POLLHUP is what a shut connection shows.
 _HANGUP = getattr(select, "POLLRDHUP", select.POLLHUP)
@@ -30,7 +35,7 @@ class Cancelled(BaseException):
     """
 
 
-def hung_up(connection: socket.socket) -> bool:
+def hung_up(connection: socket) -> bool:
     """Whether the other side has shut the connection."""
     # A new poll object each time: the signal handler nests, and one object cannot poll twice at once.
     poll = select.poll()
@@ -56,13 +61,13 @@ class Guard:
     def __init__(self) -> None:
         self.interrupted = False  # whether Cancelled was raised in this invocation
         self._armed = False
-        self._connection: socket.socket | None = None
+        self._connection: socket | None = None
         self._interrupt: Callable[[], object] | None = None
 
     def install(self) -> None:
         signal.signal(signal.SIGURG, self._on_signal)
 
-    def arm(self, connection: socket.socket, interrupt: Callable[[], object] | None = None) -> None:
+    def arm(self, connection: socket, interrupt: Callable[[], object] | None = None) -> None:
         """From here on, a signal raises Cancelled if `connection` is hung up; or it calls `interrupt`."""
         self.interrupted = False
         self._connection = connection

@@ -4,13 +4,18 @@
 A chunk is str (sent as UTF-8), bytes or another buffer, or a dict or list (sent as a line of JSON).
 """
 
+from __future__ import annotations
+
 import binascii
 from collections.abc import Iterator
-from typing import Any
 
 from . import marshal
 from .errors import RuntimeFault, marshal_error, message_of
 from .lazyio import AsyncReader, Reader
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any
 
 PIECE = 64 * 1024  # how much is read of a file at a time
 
@@ -152,7 +157,7 @@ class _Closeable:
     def __init__(self, iterator: Any) -> None:
         self._iterator = iterator
 
-    def __iter__(self) -> "_Closeable":
+    def __iter__(self) -> _Closeable:
         return self
 
     def __next__(self) -> Any:
@@ -171,7 +176,7 @@ class _AsyncCloseable:
     def __init__(self, iterator: Any) -> None:
         self._iterator = iterator
 
-    def __aiter__(self) -> "_AsyncCloseable":
+    def __aiter__(self) -> _AsyncCloseable:
         return self
 
     async def __anext__(self) -> Any:
@@ -191,7 +196,7 @@ class _Pieces:
         self._file = file
         self._read = file.read1 if _has(file, "read1") else file.read
 
-    def __iter__(self) -> "_Pieces":
+    def __iter__(self) -> _Pieces:
         return self
 
     def __next__(self) -> Any:
@@ -215,7 +220,7 @@ class _AsyncPieces:
     def __init__(self, file: Any) -> None:
         self._file = file
 
-    def __aiter__(self) -> "_AsyncPieces":
+    def __aiter__(self) -> _AsyncPieces:
         return self
 
     async def __anext__(self) -> Any:

@@ -3,15 +3,20 @@
 Source: https://docs.aws.amazon.com/lambda/latest/dg/python-context.html and awslambdaric, lambda_context.py.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from penstock.protocol.runtime_api import InvocationInfo
 
 from .errors import CONTEXT_UNMARSHAL_ERROR, RuntimeFault
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any
 
 # W3C trace context travels inside the client context; other keys there are dropped.
 _W3C = ("traceparent", "tracestate", "baggage")
@@ -92,7 +97,7 @@ class LambdaContext:
         )
 
     @classmethod
-    def create(cls, info: InvocationInfo, environ: Mapping[str, str]) -> "LambdaContext":
+    def create(cls, info: InvocationInfo, environ: Mapping[str, str]) -> LambdaContext:
         """The context of one invocation. Raises RuntimeFault."""
         return cls(info, environ)
 

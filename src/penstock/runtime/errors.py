@@ -5,7 +5,6 @@ Source: awslambdaric, bootstrap.py (make_error, log_error) and lambda_runtime_ex
 Nothing here fails, whatever the exception is like: an error that cannot be reported would end the runtime.
 """
 
-import json
 import os
 from collections.abc import Sequence
 from types import TracebackType
@@ -28,7 +27,6 @@ _NAME_LENGTH = 256  # of an error type, in characters: a class name is not cropp
 _OWN = os.path.dirname(__file__) + os.sep
 # What stands between this runtime and the function at the top of a traceback.
 _ABOVE = (_OWN, "<frozen importlib", os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep)
-_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class RuntimeFault(Exception):
@@ -99,8 +97,12 @@ def _name(raised: BaseException) -> str:
 
 
 def _document(message: str, name: str, request_id: str, stack: list[str]) -> bytes:
+    import json  # most functions never fail
+
     # The order of keys is AWS's.
-    text = _encode({"errorMessage": message, "errorType": name, "requestId": request_id, "stackTrace": stack})
+    text = json.JSONEncoder(ensure_ascii=False).encode(
+        {"errorMessage": message, "errorType": name, "requestId": request_id, "stackTrace": stack}
+    )
     # Half a surrogate pair becomes \udXXX, which is how JSON writes it.
     return text.encode("utf-8", "backslashreplace")
 

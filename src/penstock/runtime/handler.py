@@ -3,17 +3,20 @@
 Source: awslambdaric, bootstrap.py (_get_handler). A module in a folder is `folder/module.function`.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Callable, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
-from . import errors, lazyio
+from . import errors
 from .errors import RuntimeFault
 
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from typing import Any
 
 
 def load(name: str, root: str) -> Callable[..., Any]:
@@ -105,7 +108,7 @@ class _Finder:
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> "ModuleSpec | None":
+    ) -> ModuleSpec | None:
         if name != self._name:
             return None
         for finder in sys.meta_path:
@@ -124,9 +127,11 @@ class _Loader:
     def __init__(self, genuine: Any) -> None:
         self._genuine = genuine
 
-    def create_module(self, spec: "ModuleSpec") -> ModuleType:
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
         spec.loader = self._genuine
         module = self._genuine.create_module(spec) or ModuleType(spec.name)
+        from . import lazyio
+
         lazyio.install(vars(module))
         return module
 
@@ -134,7 +139,7 @@ class _Loader:
         return getattr(self._genuine, name)
 
 
-def _mentions_io(spec: "ModuleSpec") -> bool:
+def _mentions_io(spec: ModuleSpec) -> bool:
     """Whether the module may import `io`: most do not, and are left entirely as they are."""
     origin, loader = spec.origin or "", spec.loader
     if not origin.endswith((".py", ".pyc")) or not hasattr(loader, "create_module"):

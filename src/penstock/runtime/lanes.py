@@ -461,7 +461,7 @@ class Turn:
         connection.socket.setblocking(False)
         while True:
             try:
-                data = await self._lanes.loop.sock_recv(connection.socket, _READ)
+                data = await self._lanes.loop.sock_recv(connection.socket, _READ)  # type: ignore[arg-type]  # what it needs `_socket` has
                 found = answers.feed(data)
             except (OSError, ChunkedError) as error:
                 raise Disconnected(str(error)) from None

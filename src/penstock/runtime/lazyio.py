@@ -15,12 +15,17 @@ of its own; `importlib.import_module("io")` and `sys.modules["io"]` give the gen
 put into `builtins` after the handler's module was loaded are not seen by it.
 """
 
+from __future__ import annotations
+
 import builtins
 import io
 from abc import ABCMeta
 from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def install(namespace: dict[str, Any]) -> None:
@@ -66,7 +71,7 @@ class AsyncReader(io.IOBase):
             raise ValueError("I/O operation on closed file")
         return self._source
 
-    def __aiter__(self) -> "AsyncReader":
+    def __aiter__(self) -> AsyncReader:
         return self
 
     async def __anext__(self) -> Any:

@@ -4,13 +4,19 @@ Source of the formats: AWS's awslambdaric (bootstrap.py): a handler on the root 
 `[LEVEL]<tab>time<tab>request id<tab>message`, and errors as `[ERROR] Type: message`, then the traceback.
 """
 
-import logging
+from __future__ import annotations
+
 import sys
-import time
-from collections.abc import Callable
-from io import TextIOWrapper
 
 from . import errors
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from importlib.abc import Loader
+    from importlib.machinery import ModuleSpec
+    from io import TextIOWrapper
+    from types import ModuleType
 
 _request_id = ""
 _own: TextIOWrapper | None = None  # what the runtime itself writes to, whatever the function makes of stdout
@@ -38,22 +44,9 @@ def begin(request_id: str) -> None:
     _request_id = request_id
 
 
-class _Handler(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        formatter = logging.Formatter(
-            "[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(aws_request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S"
-        )
-        formatter.converter = time.gmtime
-        self.setFormatter(formatter)
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            record.aws_request_id = _whose()
-            sys.stdout.write(self.format(record) + "\n")
-            flush()
-        except Exception:
-            self.handleError(record)
+def request_id() -> str:
+    """The invocation a record belongs to; "" before the first."""
+    return _whose()
 
 
 def install() -> None:
@@ -63,9 +56,46 @@ def install() -> None:
     sys.stdout = sys.__stdout__ = _open(1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _open(2)  # type: ignore[misc]
     _own = _open(1)
-    root = logging.getLogger()
-    root.handlers.clear()
-    root.addHandler(_Handler())
+    if "logging" in sys.modules:
+        from . import log_records
+
+        log_records.install()
+    elif _WithLogging not in sys.meta_path:
+        sys.meta_path.insert(0, _WithLogging)
+
+
+class _WithLogging:
+    """Has AWS's format installed when the function imports `logging`."""
+
+    @classmethod
+    def find_spec(cls, name: str, path: object, target: object = None) -> ModuleSpec | None:
+        if name != "logging":
+            return None
+        from importlib.util import find_spec
+
+        sys.meta_path.remove(cls)
+        spec = find_spec(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)  # type: ignore[assignment]  # it is one by its methods
+        return spec
+
+
+class _Loader:
+    """Leaves everything to the genuine loader, and has the format installed afterwards."""
+
+    def __init__(self, genuine: Loader) -> None:
+        self._genuine = genuine
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self._genuine.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._genuine
+        self._genuine.exec_module(module)
+        from . import log_records
+
+        log_records.install()
 
 
 def _open(fd: int) -> TextIOWrapper:

@@ -4,25 +4,26 @@ User code runs only between `guard.arm` and `guard.disarm`. Bodies are closed ou
 `finally` block that already runs is not interrupted.
 """
 
+from __future__ import annotations
+
 import base64
 import os
 from collections.abc import Callable
-from typing import Any
 
 from penstock.protocol.limits import TRAILER_DOCUMENT
 
 from . import chunks, errors, logs, marshal
-from .api import Connection, Event, RuntimeApi
+from .api import Connection, Event, Retired, RuntimeApi
 from .cancel import Guard
 from .context import LambdaContext
 from .result import Buffered, Streamed, classify
 from .stream import AsyncStreamWriter, Buffer, Disconnected, FlushTimer, StreamWriter, frame
 
-Handler = Callable[[Any, Any], Any]
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any
 
-
-class Retired(Exception):
-    """This environment was interrupted in the middle of user code: it must not run another invocation."""
+    Handler = Callable[[Any, Any], Any]
 
 
 def run(api: RuntimeApi, handler: Handler) -> None:

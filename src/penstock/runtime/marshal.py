@@ -8,14 +8,19 @@ One rule where AWS has two: text is written as UTF-8, not escaped, as AWS does o
 3.11 AWS escapes it; the JSON says the same, only its length differs.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 from json.encoder import encode_basestring
-from typing import Any
 
 from penstock.protocol import ndjson
 
 from .errors import UNMARSHAL_ERROR, RuntimeFault, marshal_error, message_of
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any
 
 _ATOMS = frozenset((str, int, float, bool, type(None)))
 _CONTAINERS = frozenset((dict, list, tuple))

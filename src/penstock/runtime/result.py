@@ -13,11 +13,12 @@ AWS has announced streaming for Python (https://github.com/aws/aws-lambda-roadma
 form of it; when it does, it is added here.
 """
 
+from __future__ import annotations
+
 import binascii
 import sys
 from collections.abc import Iterable, Mapping
 from types import FunctionType, MethodType
-from typing import Any
 
 from penstock.protocol import ndjson, runtime_api
 from penstock.protocol.prelude import Prelude, encode
@@ -25,6 +26,10 @@ from penstock.protocol.prelude import Prelude, encode
 from . import marshal
 from .errors import RuntimeFault, marshal_error
 from .lazyio import AsyncReader
+
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
+if TYPE_CHECKING:
+    from typing import Any
 
 JSON = "application/json"
 UNKNOWN = "application/unknown"  # AWS's content type for a handler that returns bytes

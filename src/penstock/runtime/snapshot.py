@@ -6,13 +6,16 @@ bring it; where it is not installed, the module of that name in this folder is f
 Source: awslambdaric, bootstrap.py (on_init_complete) and lambda_runtime_hooks_runner.py.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from typing import Any
 
 _NAME = "snapshot_restore_py"
 
@@ -21,7 +24,7 @@ class _Finder:
     """The last to be asked: who has installed AWS's package gets that."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None, target: Any = None) -> "ModuleSpec | None":
+    def find_spec(name: str, path: Sequence[str] | None, target: Any = None) -> ModuleSpec | None:
         if name != _NAME:
             return None
         from importlib.util import spec_from_file_location

@@ -44,9 +44,9 @@ from typing import Any, NoReturn
 
 from penstock.protocol import limits
 
-# What an environment needs is imported before it is forked.
+# What an environment needs is imported before it is forked, and what many functions import.
 from . import __main__ as runtime
-from . import rehearsal, snapshot
+from . import log_records, rehearsal, snapshot  # noqa: F401
 
 MESSAGE_SIZE = 1024 * 1024
 _DIAL = runtime.DIAL  # where a blank has its orders, until it has connections

@@ -9,17 +9,20 @@ bytes. A long burst followed by pure computing may wait for the interpreter lock
 interval, before the timer can send its tail.
 """
 
+from __future__ import annotations
+
 import _thread
-import socket
 import time
+from _socket import MSG_DONTWAIT  # `socket` is dear to import
 from collections.abc import Generator, Sequence
 from types import coroutine
-from typing import TYPE_CHECKING
 
 from penstock.protocol.chunked import CRLF, chunk_head
 
+TYPE_CHECKING = False  # as in `typing`, which is dear to import
 if TYPE_CHECKING:
     import asyncio
+    from _socket import socket
 
 WINDOW = 0.001  # seconds
 AT_ONCE = 9  # chunks in a window that are not gathered
@@ -85,7 +88,7 @@ class Gather:
         return pieces
 
 
-def send_all(connection: socket.socket, pieces: Sequence[Buffer]) -> None:
+def send_all(connection: socket, pieces: Sequence[Buffer]) -> None:
     """Send the pieces in as few system calls as the socket allows. Raises Disconnected."""
     total = sum(map(len, pieces))
     try:
@@ -105,7 +108,7 @@ class StreamWriter:
     own lock classes held.
     """
 
-    def __init__(self, connection: socket.socket, head: Sequence[Buffer], timer: "FlushTimer") -> None:
+    def __init__(self, connection: socket, head: Sequence[Buffer], timer: FlushTimer) -> None:
         self._connection = connection
         self._gather = Gather(head)
         self._lock = _thread.allocate_lock()
@@ -188,9 +191,7 @@ class AsyncStreamWriter:
     What the socket does not take waits here, and `write` with it: at most one flush.
     """
 
-    def __init__(
-        self, connection: socket.socket, head: Sequence[Buffer], loop: "asyncio.AbstractEventLoop"
-    ) -> None:
+    def __init__(self, connection: socket, head: Sequence[Buffer], loop: asyncio.AbstractEventLoop) -> None:
         self._connection = connection
         self._gather = Gather(head)
         self._loop = loop
@@ -256,7 +257,7 @@ class AsyncStreamWriter:
         if not pieces:
             return
         try:
-            sent = self._connection.sendmsg(pieces, [], socket.MSG_DONTWAIT)
+            sent = self._connection.sendmsg(pieces, [], MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -269,7 +270,7 @@ class AsyncStreamWriter:
 
     def _drain(self) -> None:
         try:
-            sent = self._connection.send(self._unsent, socket.MSG_DONTWAIT)
+            sent = self._connection.send(self._unsent, MSG_DONTWAIT)
             self._unsent = self._unsent[sent:]
         except BlockingIOError:
             return

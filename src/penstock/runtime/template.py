@@ -14,6 +14,8 @@ On the control socket it first says one of
 and if it ends without a word, its status says why.
 """
 
+from __future__ import annotations
+
 import gc
 import json
 import os
@@ -21,12 +23,14 @@ import signal
 import socket
 import traceback
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __main__ as runtime
 from . import checks, errors, logs, snapshot, spawner
 from .handler import load
-from .loop import Handler
+
+if TYPE_CHECKING:
+    from .loop import Handler
 
 _DOCUMENT = 64 * 1024  # bytes of an error document: it has to fit into one message
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)  # a spawner has handlers of its own for these

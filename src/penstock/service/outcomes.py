@@ -8,7 +8,7 @@ import signal
 
 from penstock.protocol import limits, runtime_api
 from penstock.protocol.call import Ending, Outcome
-from penstock.protocol.runtime_api import error_document
+from penstock.protocol.error_documents import classify, error_document
 
 from .backends import Exit
 
@@ -48,7 +48,7 @@ def function_error(error_type: str, document: bytes, *, init: bool = False) -> O
     message = _message(document)
     said = f"{error_type}: {message}" if message else error_type
     ending = Ending.INIT_ERROR if init else Ending.FUNCTION_ERROR
-    return Outcome(ending, runtime_api.classify(error_type), document, said)
+    return Outcome(ending, classify(error_type), document, said)
 
 
 def crashed(exit: Exit, request_id: str, *, init: bool = False) -> Outcome:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from penstock.http.exchange import Exchange
 from penstock.http.request import Request
 from penstock.http.writer import Writer
-from penstock.protocol import limits, runtime_api
+from penstock.protocol import error_documents, limits, runtime_api
 from penstock.protocol.call import Head
 
 from . import outcomes, runtime_states
@@ -116,7 +116,7 @@ class RuntimeApi:
         if mode and mode != _STREAMING:
             said = mode.decode("latin-1")
             message = f"{runtime_api.RESPONSE_MODE} must be {runtime_api.STREAMING}, not {said}"
-            document = runtime_api.error_document(runtime_api.INVALID_RESPONSE_MODE, message)
+            document = error_documents.error_document(runtime_api.INVALID_RESPONSE_MODE, message)
             invocation.failed(runtime_api.INVALID_RESPONSE_MODE, document)
             seat.answered()
             return _refusal(writer, _INVALID_MODE)
@@ -255,7 +255,7 @@ class Error(Exchange):
     def request_end(self, trailers: list[tuple[bytes, bytes]]) -> None:
         document = bytes(self._document)
         if self._with_cause:
-            document = runtime_api.without_cause(document)
+            document = error_documents.without_cause(document)
         self._failed(self._error_type, document)
         self._writer.respond(202, _JSON, runtime_api.ACCEPTED)
 
@@ -296,7 +296,7 @@ class Refusal(Exchange):
 
 def _refusal(writer: Writer, refused: tuple[int, str, str]) -> Refusal:
     status, error_type, message = refused
-    return Refusal(writer, status, runtime_api.refusal(error_type, message), _JSON)
+    return Refusal(writer, status, error_documents.refusal(error_type, message), _JSON)
 
 
 def _out_of_turn(writer: Writer, state: State, call: Call) -> Refusal:
@@ -304,7 +304,7 @@ def _out_of_turn(writer: Writer, state: State, call: Call) -> Refusal:
 
 
 def _respond(writer: Writer, status: int, error_type: str, message: str) -> None:
-    writer.respond(status, _JSON, runtime_api.refusal(error_type, message))
+    writer.respond(status, _JSON, error_documents.refusal(error_type, message))
 
 
 def _decoded(body: bytes) -> bytes:

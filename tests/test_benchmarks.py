@@ -24,6 +24,7 @@ def load_module(name: str) -> ModuleType:
 
 figures = load_module("figures")
 load = load_module("load")
+where = load_module("where")
 
 
 @pytest.mark.parametrize(
@@ -93,3 +94,13 @@ def test_an_unknown_workload_is_one_clear_line():
     last = done.stderr.splitlines()[-1]
     assert "--only: expected some of W1,W2," in last
     assert last.endswith(", got 'W99'")
+
+
+def test_what_the_start_has_cost_is_not_a_requests():
+    link, loop = ("/x/penstock/http/link.py", 1, "f"), ("/lib/asyncio/runners.py", 1, "run")
+    once = ("/lib/re/_parser.py", 1, "parse")
+    few = {link: (0, 30, 3e-5, 0, None), loop: (0, 1, 1.0, 0, None), once: (0, 5, 1.0, 0, None)}
+    many = {link: (0, 60, 6e-5, 0, None), loop: (0, 1, 2.0, 0, None), once: (0, 5, 1.1, 0, None)}
+    shown = where.table("request", few, many, 10, 5).splitlines()
+    assert shown[0].startswith("| per request: 3 calls, 3 µs")
+    assert shown[2:] == ["| http/link.py | 3.0 | 3.0 |"]

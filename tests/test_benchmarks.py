@@ -24,6 +24,7 @@ def load_module(name: str) -> ModuleType:
 
 figures = load_module("figures")
 load = load_module("load")
+publish = load_module("publish")
 where = load_module("where")
 
 
@@ -68,23 +69,82 @@ def test_a_head_that_is_not_200_is_an_error():
         load.check_head(b"HTTP/1.1 502 Bad Gateway\r\n\r\n")
 
 
+# A run, in which one rival does not start and another is not installed.
+RUN = """
+import sys, run
+from systems import RIVALS, Rival, StartError
+
+def fail(job):
+    raise StartError("it did not start")
+
+RIVALS["granian"] = Rival("granian", "", fail, str)
+RIVALS["nginx → loop"] = Rival("nginx → loop", "", fail, lambda: "not installed: nginx")
+sys.exit(run.main())
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 def test_one_workload_from_start_to_report(tmp_path):
     out = tmp_path / "out.json"
-    command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--only", "W4", "--rounds", "1"]
+    systems = "Penstock,granian,nginx → loop,socket loop,relay → loop"
+    command = [sys.executable, "-c", RUN, "--quick", "--only", "W4", "--rounds", "1", "--systems", systems]
     done = subprocess.run(
-        [*command, "--systems", "Penstock", "--out", str(out)], capture_output=True, text=True, timeout=60
+        [*command, "--out", str(out)], capture_output=True, text=True, timeout=60, cwd=BENCHMARKS
     )
     assert done.returncode == 0, done.stderr
     results = json.loads(out.read_text())
     (workload,) = results["workloads"]
+    assert list(workload["rounds"]) == ["Penstock", "socket loop", "relay → loop"]
     (measured,) = workload["rounds"]["Penstock"]
     assert measured["samples"] == 250
     assert 0 < measured["values"]["p50_1"] <= measured["values"]["p99_1"]
     assert set(workload["memory"]["Penstock"]) == {"service", "spawner", "environment"}
+    assert workload["metrics"][0]["ratios"].keys() == {"socket loop", "relay → loop"}
+    assert workload["failed"] == {"granian": "it did not start"}
+    assert results["absent"] == {"nginx → loop": "not installed: nginx"}
     report = out.with_suffix(".md").read_text()
     assert "## W4: first byte, warm" in report
+    assert "**granian failed**: `it did not start`" in report
+    assert "- Without **nginx → loop**: not installed: nginx." in report
     assert results["machine"]["CPU"] in report
+
+
+def test_the_documentation_has_the_figures_of_the_results_it_names():
+    page = (BENCHMARKS.parent / "docs/performance.md").read_text()
+    source = publish.SOURCE.search(page)[1]
+    if source == "none":
+        results = {"workloads": []}
+    else:
+        results = json.loads((BENCHMARKS / "results" / source).read_text())
+    assert publish.fill(page, results, source) == page
+
+
+def test_measured_parts_of_a_page_are_replaced():
+    metric = {"key": "cpu", "text": "CPU a GB", "unit": "ms", "digits": 0}
+    rate = {"key": "rate", "text": "payload", "unit": "MB/s", "digits": 0}
+    summary = {"n": 3, "min": 1, "median": 1234.5, "max": 2}
+    workload = {
+        "key": "W3",
+        "title": "bulk",
+        "metrics": [{**each, "systems": {"Penstock": summary}} for each in (metric, rate)],
+        "rounds": {"Penstock": [{}]},
+    }
+    page = "<!-- results: none -->\nText.\n<!-- measured: W3 -->\nold\n<!-- end -->\n"
+    page += "<!-- measured: W1 -->\n<!-- end -->\n"
+    filled = publish.fill(page, {"workloads": [workload]}, "a.json")
+    assert filled.splitlines() == [
+        "<!-- results: a.json -->",
+        "Text.",
+        "<!-- measured: W3 -->",
+        "![bulk](../benchmarks/results/plots/W3.svg)",
+        "",
+        "|  | payload, MB/s | CPU a GB, ms |",
+        "| --- | ---: | ---: |",
+        "| Penstock | 1,234 | 1,234 |",
+        "<!-- end -->",
+        "<!-- measured: W1 -->",
+        "<!-- end -->",
+    ]
 
 
 def test_an_unknown_workload_is_one_clear_line():

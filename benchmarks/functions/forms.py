@@ -20,12 +20,19 @@ async def repeated_async(items):
             yield item
 
 
+def printed(items):
+    for item in repeated(items):
+        print("a line was made")
+        yield item
+
+
 BODIES = {
     "bytes": lambda: repeated(LINES),
     "str": lambda: repeated(TEXTS),
     "dict": lambda: repeated(OBJECTS),
     "StringIO": lambda: io.StringIO(repeated(TEXTS)),
     "async": lambda: repeated_async(LINES),
+    "printed": lambda: printed(LINES),
     "joined": lambda: repeated(JOINED),
 }
 

@@ -11,6 +11,7 @@ LINES = {
     "dicts (JSON lines)": "dict",
     "io.StringIO(generator)": "StringIO",
     "asynchronous generator": "async",
+    "bytes, and a print for each": "printed",
     "100 lines a chunk": "joined",
 }
 SIZES = {

@@ -17,15 +17,20 @@ COUNT = 100_000
 LINE = 57  # bytes
 
 
-def measure(system: System, quick: bool, count: int = COUNT) -> Round:
+def measure(system: System, quick: bool) -> Round:
+    return read(system, COUNT, 3 if quick else 5)
+
+
+def read(system: System, count: int, runs: int) -> Round:
+    """`count` lines in one response, as many times, and once before."""
     path = f"{system.path}?thousands={count // 1000}"
     before = system.cpu()
-    runs = load("lines", system, path=path, count=count, runs=3 if quick else 5)["runs"]
+    done = load("lines", system, path=path, count=count, runs=runs)["runs"]
     used = system.cpu() - before
-    if any(run["payload"] != LINE * count for run in runs):
-        raise LoadFailed(f"expected {LINE * count} bytes of lines, got {[run['payload'] for run in runs]}")
+    if any(run["payload"] != LINE * count for run in done):
+        raise LoadFailed(f"expected {LINE * count} bytes of lines, got {[run['payload'] for run in done]}")
 
-    return Round(figures_of(runs, count, used), system.memory(), count * len(runs))
+    return Round(figures_of(done, count, used), system.memory(), count * len(done))
 
 
 def figures_of(runs: list[dict[str, float]], count: int, used: float) -> dict[str, float]:

@@ -19,6 +19,7 @@ class Spec:
     environment: Mapping[str, str]
     data_limit: int  # bytes: the coarse stop beyond MemorySize
     command: tuple[str, ...] = ()  # what is executed; (): Penstock's own runtime
+    template: bool = False  # it does not run, it is to be forked
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +56,54 @@ class Listener(Protocol):
         """It was not started, for no fault of its own: another may be. Nothing follows."""
 
 
-class Backend(Protocol):
+class Starter(Protocol):
+    """Starts processes for environments."""
+
+    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
+        """Start one. `dial` and `log` are descriptors it gets; they may be closed on return.
+
+        `dial` is where Penstock's own runtime finds its connections; None with a command. Raises OSError
+        when there are no descriptors left, and knows nothing then.
+        """
+
+
+class Template(Starter, Protocol):
+    """An initialised template: starts the environments of one function, once it has been initialised.
+
+    What it is asked for before waits. If it comes to nothing its listeners are told how it ended.
+    """
+
+    def let_go(self) -> None:
+        """End it as soon as it has no environments."""
+
+
+class Owner(Protocol):
+    """Who is told of a template."""
+
+    def spawned(self, process: Process) -> None:
+        """Its process runs."""
+
+    def ready(self) -> None:
+        """It was initialised."""
+
+    def refused(self, why: str) -> None:
+        """It holds what environments must not share: they are to be started without it."""
+
+    def init_failed(self, error_type: str, document: bytes) -> None:
+        """The function's init has failed."""
+
+    def ended(self, exit: Exit) -> None:
+        """It has ended; nothing follows. Called before its environments are told."""
+
+
+class Backend(Starter, Protocol):
     """Starts processes for environments."""
 
     async def start(self, python: str) -> None:
         """Be ready to start environments on an interpreter. Raises SpawnerError."""
 
-    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
-        """Start one. `dial` and `log` are descriptors it gets; they may be closed on return.
-
-        `dial` is where Penstock's own runtime finds its connections; None with a command.
-        """
+    def template(self, spec: Spec, log: int, owner: Owner) -> Template:
+        """Make a template. Raises OSError as `spawn` does."""
 
     async def stop(self) -> None:
         """End every process that was started, and wait for it."""

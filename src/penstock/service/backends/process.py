@@ -2,22 +2,20 @@
 
 import asyncio
 import contextlib
-import errno
 import json
 import os
 import signal
 import socket
 import subprocess
-from collections import deque
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 import penstock
 
-from . import Exit, Listener, SpawnerError, Spec
+from . import Exit, Listener, Owner, SpawnerError, Spec
+from .forker import MESSAGE_SIZE, Forker
+from .template import LocalTemplate
 
-_MESSAGE_SIZE = 1024 * 1024
 _PACKAGE = Path(penstock.__file__).parent
 _START = 30.0  # seconds an interpreter may take to be ready
 _STOP = 10.0  # seconds a spawner may take to end what is below it
@@ -44,29 +42,6 @@ spawner.main(int(sys.argv.pop(1)))
 """
 
 
-class LocalProcess:
-    """A process of this machine, known by its pidfd where the system has one."""
-
-    def __init__(self, pid: int, pidfd: int | None) -> None:
-        self.pid = pid
-        self._pidfd = pidfd
-
-    def signal(self, number: int) -> None:
-        try:
-            if self._pidfd is not None:
-                signal.pidfd_send_signal(self._pidfd, number)
-            elif self.pid:
-                os.kill(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # it has ended; or it has become a program of another user
-
-    def close(self) -> None:
-        self.pid = 0
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
-
-
 class ProcessBackend:
     """One spawner for each interpreter, started at its first need and again when it was killed."""
 
@@ -81,8 +56,10 @@ class ProcessBackend:
             await self._start(self._make(python))
 
     def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
-        spawner = self._spawners.get(spec.python) or self._start_soon(spec.python)
-        spawner.spawn(spec, dial, log, listener)
+        self._spawner(spec.python).spawn(spec, dial, log, listener)
+
+    def template(self, spec: Spec, log: int, owner: Owner) -> LocalTemplate:
+        return LocalTemplate(self._spawner(spec.python), spec, log, owner)
 
     async def stop(self) -> None:
         for task in self._starts:
@@ -90,6 +67,9 @@ class ProcessBackend:
         await asyncio.gather(*self._starts, return_exceptions=True)
         await asyncio.gather(*(spawner.stop() for spawner in self._spawners.values()))
         self._spawners.clear()
+
+    def _spawner(self, python: str) -> "_Spawner":
+        return self._spawners.get(python) or self._start_soon(python)
 
     def _make(self, python: str) -> "_Spawner":
         spawner = self._spawners[python] = _Spawner(python, self._lost)
@@ -122,25 +102,19 @@ class ProcessBackend:
         self._start_soon(spawner.python, marks)
 
 
-class _Spawner:
+class _Spawner(Forker):
     """The service's side of one `penstock.runtime.spawner`."""
 
     def __init__(self, python: str, on_lost: Callable[["_Spawner", str, Collection[int]], None]) -> None:
+        super().__init__()
         self.python = python
         self._on_lost = on_lost
-        self._listeners: dict[str, Listener] = {}
-        self._processes: dict[str, LocalProcess] = {}
-        self._marks: dict[str, int] = {}
-        self._unsent: deque[tuple[bytes, list[int]]] = deque()  # orders, with descriptors of their own
-        self._ready = False
-        self._waiting = False  # for room in the socket
-        self._loop = asyncio.get_running_loop()
 
     async def start(self, sweep: Collection[int] = ()) -> None:
         """Start the process; `sweep` are marks of processes a killed one has left. Raises SpawnerError."""
         self._child, self._control = self._open()
         try:
-            ready = await asyncio.wait_for(self._loop.sock_recv(self._control, _MESSAGE_SIZE), _START)
+            ready = await asyncio.wait_for(self._loop.sock_recv(self._control, MESSAGE_SIZE), _START)
         except (OSError, TimeoutError):
             ready = b""
         except asyncio.CancelledError:
@@ -153,22 +127,6 @@ class _Spawner:
         self._ready = True
         if sweep:
             self._unsent.appendleft((json.dumps({"sweep": list(sweep)}).encode(), []))
-        self._send()
-
-    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
-        """Order an environment. Raises OSError when there are no descriptors left, and knows nothing then."""
-        given = _copies([log] if dial is None else [log, dial])
-        mark = self._marks[spec.id] = 1 + int.from_bytes(os.urandom(6), "big")
-        order = {
-            "spawn": spec.id,
-            "mark": mark,
-            "environment": dict(spec.environment),
-            "root": spec.root,
-            "data_limit": spec.data_limit,
-            "command": spec.command,
-        }
-        self._listeners[spec.id] = listener
-        self._unsent.append((json.dumps(order).encode(), given))
         self._send()
 
     async def stop(self) -> None:
@@ -210,86 +168,12 @@ class _Spawner:
             theirs.close()
         return child, ours
 
-    def _send(self) -> None:
-        """Send what was not sent, as far as there is room."""
-        while self._ready and self._unsent:
-            message, fds = self._unsent[0]
-            try:
-                socket.send_fds(self._control, [message], fds)
-            except BlockingIOError:
-                if not self._waiting:
-                    self._waiting = True
-                    self._loop.add_writer(self._control, self._send)
-                return
-            except OSError as error:
-                said = f"cannot reach the spawner: {error.strerror}"
-                if error.errno == errno.EMSGSIZE:
-                    said = f"the function's environment variables are too large: {len(message):,} bytes"
-                if id := json.loads(message).get("spawn"):  # an order to sweep concerns nobody
-                    self._loop.call_soon(self._failed, id, said)
-            self._unsent.popleft()
-            _close_all(fds)
-        if self._waiting:
-            self._waiting = False
-            self._loop.remove_writer(self._control)
-
-    def _receive(self) -> None:
-        while True:
-            try:
-                data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_SIZE, 1)
-            except BlockingIOError:
-                return
-            except OSError:
-                data, fds = b"", []
-            if not data:
-                self._lost()
-                return
-            self._dispatch(json.loads(data), fds)
-
-    def _dispatch(self, message: dict[str, Any], fds: list[int]) -> None:
-        if "spawned" in message:
-            process = LocalProcess(message["pid"], fds[0] if fds else None)
-            self._processes[message["spawned"]] = process
-            self._listeners[message["spawned"]].spawned(process)
-        elif "exited" in message:
-            exit = Exit(message["status"], message["max_rss"], message["unstarted"])
-            self._exited(message["exited"], exit)
-        elif "failed" in message:
-            self._failed(message["failed"], message["message"])
-
-    def _exited(self, id: str, exit: Exit) -> None:
-        if process := self._processes.pop(id, None):
-            process.close()
-        del self._marks[id]
-        self._listeners.pop(id).exited(exit)
-
-    def _failed(self, id: str, message: str) -> None:
-        if listener := self._listeners.pop(id, None):
-            del self._marks[id]
-            listener.spawn_failed(message)
-
     def _lost(self) -> None:
         """The spawner was killed, and the system has killed the environments with it."""
         self._leave()
         said = self._bury()
-        self._on_lost(self, f"has failed ({said})" if said else "was killed", list(self._marks.values()))
-        for id in list(self._listeners):
-            if id in self._processes:
-                self._exited(id, Exit(-signal.SIGKILL, 0))
-            else:
-                del self._marks[id]
-                self._listeners.pop(id).spawn_lost()
-
-    def _leave(self) -> None:
-        """Close our end of the socket: this ends the spawner. Nothing the second time."""
-        if self._control.fileno() < 0:
-            return
-        self._ready = False
-        self._loop.remove_reader(self._control)
-        if self._waiting:
-            self._loop.remove_writer(self._control)
-        self._control.close()
-        self._drop_unsent()
+        self._on_lost(self, f"has failed ({said})" if said else "was killed", self.marks())
+        self._all_lost()
 
     def _bury(self) -> str:
         """Have the process ended; the last line it said."""
@@ -300,25 +184,3 @@ class _Spawner:
         _, said = self._child.communicate()
         lines: list[str] = said.decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else ""
-
-    def _drop_unsent(self) -> None:
-        for _, fds in self._unsent:
-            _close_all(fds)
-        self._unsent.clear()
-
-
-def _copies(fds: list[int]) -> list[int]:
-    """Descriptors of our own of the same files: all of them, or OSError."""
-    copies: list[int] = []
-    try:
-        for fd in fds:
-            copies.append(os.dup(fd))
-    except OSError:
-        _close_all(copies)
-        raise
-    return copies
-
-
-def _close_all(fds: list[int]) -> None:
-    for fd in fds:
-        os.close(fd)

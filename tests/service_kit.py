@@ -9,7 +9,7 @@ from typing import Any
 
 from http_kit import Client
 from penstock.protocol.call import Call, FunctionNotFound, Head, Outcome, Slice
-from penstock.service.backends import Exit, Listener, Spec
+from penstock.service.backends import Exit, Listener, Owner, Spec
 from penstock.service.config import Config
 from penstock.service.functions import LATEST, Function, function_arn
 from penstock.service.logs import LogLine
@@ -40,6 +40,9 @@ class FixedFunctions:
 
     def keys(self, name: str) -> set[str]:
         return {self.by_name[name].key} if name in self.by_name else set()
+
+    def published(self, name: str) -> Function | None:
+        return None
 
     def reservations(self) -> dict[str, int]:
         return dict(self.limits)
@@ -142,8 +145,63 @@ class FakeEnvironment:
         os.write(self._log, text.encode())
 
 
+class FakeTemplate:
+    """A template that is what the test says."""
+
+    def __init__(self, backend: "FakeBackend", spec: Spec, log: int, owner: Owner) -> None:
+        self.spec = spec
+        self.owner = owner
+        self.pid = os.getpid()
+        self.signals: list[int] = []
+        self.waiting: list[tuple[Spec, int, int, Listener]] = []
+        self.unwanted = False
+        self._backend = backend
+        self._ready = False
+        self._log = os.dup(log)
+
+    def spawn(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
+        assert dial is not None
+        if self._ready:
+            self._backend.spawn(spec, dial, log, listener)
+        else:
+            self.waiting.append((spec, os.dup(dial), os.dup(log), listener))
+
+    def let_go(self) -> None:
+        self.unwanted = True
+
+    def signal(self, number: int) -> None:
+        self.signals.append(number)
+
+    def print(self, text: str) -> None:
+        os.write(self._log, text.encode())
+
+    def ready(self) -> None:
+        self._ready = True
+        self.owner.ready()
+        for spec, dial, log, listener in self._taken():
+            self._backend.spawn(spec, dial, log, listener)
+
+    def end(self, exit: Exit | None = None) -> None:
+        """It comes to nothing: with an exit of its init, or with none, when environments may come anew."""
+        self.owner.ended(exit or Exit(0, 0))
+        os.close(self._log)
+        for _, _, _, listener in self._taken():
+            if exit is None:
+                listener.spawn_lost()
+            else:
+                listener.exited(exit)
+
+    def _taken(self) -> Iterator[tuple[Spec, int, int, Listener]]:
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            yield each
+            os.close(each[1])
+            os.close(each[2])
+
+
 class FakeBackend:
     def __init__(self) -> None:
+        self.templates: list[FakeTemplate] = []
         self.environments: list[FakeEnvironment] = []
         self.pythons: list[str] = []
         self.failure = ""  # why nothing can be started
@@ -161,8 +219,19 @@ class FakeBackend:
         self.environments.append(environment)
         loop.call_soon(listener.spawned, environment)
 
+    def template(self, spec: Spec, log: int, owner: Owner) -> FakeTemplate:
+        if self.failure:
+            raise OSError(24, self.failure)
+        template = FakeTemplate(self, spec, log, owner)
+        self.templates.append(template)
+        owner.spawned(template)
+        return template
+
     async def stop(self) -> None:
         self.stopped = True
+        for template in self.templates:
+            if template.waiting:
+                template.end()
         for environment in self.environments:
             environment.signal(signal.SIGKILL)
 

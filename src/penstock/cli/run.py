@@ -142,6 +142,7 @@ def _functions(
             memory_mb=chosen.functions.memory,
             idle_timeout=chosen.functions.idle_timeout or None,
             environment=seen,
+            snapshot=chosen.functions.snapshot,
         )
         for each in found.functions
     ]

@@ -78,6 +78,10 @@ class FunctionConfig:
     memory: int = field(
         default=1024, metadata={"help": "MB of memory one environment may use", "metavar": "MB"}
     )
+    snapshot: bool = field(
+        default=False,
+        metadata={"help": "run each function's init once, and fork its environments from what it has made"},
+    )
     python: str | None = field(
         default=None,
         metadata={
@@ -120,6 +124,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "max_environments": (1, 100_000),
     "init_timeout": (0.001, WEEK),
     "idle_expiry": (0, WEEK),
+    "max_templates": (1, 10_000),
     "cancel_grace": (0, WEEK),
     "log_size": (1, 100_000),
     "event_concurrency": (1, 100_000),

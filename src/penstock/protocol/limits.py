@@ -19,6 +19,7 @@ LOG_TAIL = 4 * KIB
 CLIENT_CONTEXT = 3583
 # Function settings: gettingstarted-limits.html
 INIT_TIMEOUT = 10.0
+RESTORE_TIMEOUT = 10.0  # seconds: snapstart-runtime-hooks.html
 OPEN_FILES = 1024
 
 FUNCTION_TIMEOUT = 900.0  # the longest that can be set

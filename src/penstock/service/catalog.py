@@ -177,6 +177,12 @@ class Catalog:
             return set()
         return {self.resolve(name, version.version).key for version in entry.all_versions()}
 
+    def published(self, name: str) -> Function | None:
+        entry = self._entries.get(name)
+        if entry is None or not entry.versions:
+            return None
+        return self.resolve(name, next(reversed(entry.versions)))
+
     # As the API sees it.
 
     def entries(self) -> list[Entry]:
@@ -297,6 +303,8 @@ class Catalog:
             return target
         base = target.environment if target else self._defaults.environment
         runtime = "" if target else configuration.get("Runtime", "")
+        on_versions = (configuration.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
+        snapshot = target.snapshot if target else on_versions and version is not entry.latest
         return Function(
             name=entry.name,
             handler=configuration.get("Handler", ""),
@@ -312,6 +320,7 @@ class Catalog:
             tenants=tenancy.get("TenantIsolationMode") == "PER_TENANT",
             log_format=logging.get("LogFormat", "Text"),
             log_level=logging.get("ApplicationLogLevel", ""),
+            snapshot=snapshot,
         )
 
 

@@ -30,6 +30,10 @@ class Config:
     idle_expiry: float = field(
         default=300.0, metadata={"help": "seconds an unused environment is kept before it is stopped"}
     )
+    max_templates: int = field(
+        default=16,
+        metadata={"help": "how many initialised templates are kept; the one unused longest is let go"},
+    )
     cancel_grace: float = field(
         default=3.0, metadata={"help": "seconds a cancelled function has to end before it is killed"}
     )

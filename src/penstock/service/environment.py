@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from penstock.http.writer import Writer
 from penstock.protocol import limits
@@ -27,13 +27,17 @@ from .functions import Function
 from .invocation import Invocation
 from .logs import LogLine, LogSink, Tail
 from .runtime_api import RuntimeApi
+from .runtime_states import State
 from .seat import Seat
 from .variables import variables
+
+if TYPE_CHECKING:
+    from .templates import Template
 
 _LOG_READ = 4 * limits.KIB
 _PEAK_KEPT = 0.1  # seconds
 _PIPE = 16 * limits.KIB  # what a function may print ahead of us
-_PAGE = os.sysconf("SC_PAGE_SIZE")
+PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 256 * limits.KIB  # a log line is cut there, as CloudWatch cuts events
 _DATA_ROOM = 256 * limits.MIB  # RLIMIT_DATA above MemorySize: the coarse stop behind the polled one
 _FOREIGN_DATA_ROOM = 1024 * limits.MIB  # some hold much that they never touch: stacks of threads, arenas
@@ -60,11 +64,40 @@ class Host(Protocol):
 
     def arn(self, function: str, qualifier: str = "") -> str: ...
 
+    def template(self, function: Function) -> "Template | None": ...
+
 
 def _prepare(log: int) -> None:
     os.set_blocking(log, False)
     if hasattr(fcntl, "F_SETPIPE_SZ"):
         fcntl.fcntl(log, fcntl.F_SETPIPE_SZ, _PIPE)
+
+
+def specify(
+    id: str,
+    function: Function,
+    launch: runtimes.Launch,
+    region: str,
+    runtime_api: str,
+    *,
+    snapshot: bool = False,
+    template: bool = False,
+) -> Spec:
+    """What an environment is started with; `snapshot`: as a fork of a template, or it is that `template`."""
+    log_stream = time.strftime("%Y/%m/%d/", time.gmtime()) + f"[{function.version}]{id}"
+    initialization = "snap-start" if snapshot else "on-demand"
+    room = _FOREIGN_DATA_ROOM if launch.command else _DATA_ROOM
+    return Spec(
+        id=id,
+        python=launch.python,
+        root=function.root,
+        environment=variables(
+            function, region, log_stream, runtime_api, launch.environment, initialization=initialization
+        ),
+        data_limit=function.memory_mb * limits.MIB + room,
+        command=launch.command,
+        template=template,
+    )
 
 
 class Environment:
@@ -84,6 +117,7 @@ class Environment:
         self._read_at = 0.0  # when the log was last read dry, by the loop's clock: that of its present turn
         self.init_duration: float | None = None  # seconds; reported once, and forgotten
         self.init_tail = Tail()
+        self.template: Template | None = None  # what it is a fork of
         self._free: list[Seat] = []  # whose runtime has asked for an event; the last to ask is the last
         self._process: Process | None = None
         self._connections: Dialled | Listening
@@ -130,30 +164,31 @@ class Environment:
                 if failure:
                     self.loop.call_soon(self.spawn_failed, failure)
                 else:
-                    dial = connections.theirs.fileno() if connections.theirs else None
-                    self.host.backend.spawn(self._spec(launch), dial, log_end, self)
+                    self._spawn(launch, log_end)
             finally:
                 os.close(log_end)
             opened.pop_all()
         connections.started()
-        self._later(self.host.config.init_timeout, self._init_timed_out)
+        if self.template is None:  # which has a clock of its own
+            self._later(self.host.config.init_timeout, self._init_timed_out)
 
-    def _spec(self, launch: runtimes.Launch) -> Spec:
-        function = self.function
-        room = _FOREIGN_DATA_ROOM if launch.command else _DATA_ROOM
-        return Spec(
-            id=self.id,
-            python=launch.python,
-            root=function.root,
-            environment=variables(
-                function, self.host.region, self._log_stream(), self._connections.address, launch.environment
-            ),
-            data_limit=function.memory_mb * limits.MIB + room,
-            command=launch.command,
+    def _spawn(self, launch: runtimes.Launch, log_end: int) -> None:
+        connections = self._connections
+        self.template = template = self.host.template(self.function)
+        spec = specify(
+            self.id,
+            self.function,
+            launch,
+            self.host.region,
+            connections.address,
+            snapshot=template is not None,
         )
-
-    def _log_stream(self) -> str:
-        return time.strftime("%Y/%m/%d/", time.gmtime()) + f"[{self.function.version}]{self.id}"
+        if template is not None:
+            self.init_tail = template.tail
+            for seat in self.seats:
+                seat.state = State.RESTORING
+        starter = template or self.host.backend
+        starter.spawn(spec, connections.theirs.fileno() if connections.theirs else None, log_end, self)
 
     def _note(self, text: str) -> None:
         """A line of ours in the function's log."""
@@ -163,6 +198,10 @@ class Environment:
 
     def spawned(self, process: Process) -> None:
         self._process = process
+        if self.template is not None:
+            self.init_tail = Tail()  # from here on it has one of its own
+            self._started = max(self._started, self.template.initialised_at)
+            self._later(limits.RESTORE_TIMEOUT, self._init_timed_out)
         if self._killed:
             process.signal(signal.SIGKILL)
 
@@ -176,6 +215,8 @@ class Environment:
 
     def exited(self, exit: Exit) -> None:
         self._exit = exit
+        if self.template is not None and self._process is None:
+            self._init_verdict = self._init_verdict or self.template.verdict
         if exit.unstarted:
             self._init_verdict = partial(outcomes.invalid_entrypoint, message=exit.unstarted)
         self._cancel_all_timers()
@@ -268,7 +309,7 @@ class Environment:
             return False  # it has just ended, or this system has no /proc
         if len(fields) < 3:
             return False
-        used = (int(fields[1]) - int(fields[2])) * _PAGE
+        used = (int(fields[1]) - int(fields[2])) * PAGE
         self.max_used = max(self.max_used, used)
         limit = self.function.memory_mb * limits.MIB
         if used > limit:
@@ -354,7 +395,10 @@ class Environment:
 
     def _init_timed_out(self) -> None:
         if self._init_verdict is None:
-            self._init_verdict = partial(outcomes.init_timed_out, seconds=self.host.config.init_timeout)
+            if self.template is not None:
+                self._init_verdict = partial(outcomes.restore_timed_out, seconds=limits.RESTORE_TIMEOUT)
+            else:
+                self._init_verdict = partial(outcomes.init_timed_out, seconds=self.host.config.init_timeout)
         self.kill()
 
     def settle(self) -> None:

@@ -25,6 +25,7 @@ class Function:
     tenants: bool = False  # an environment serves one tenant only (TenancyConfig)
     log_format: str = "Text"  # or JSON
     log_level: str = ""  # of JSON: AWS_LAMBDA_LOG_LEVEL
+    snapshot: bool = False  # SnapStart: its environments are forks of an initialised template
     key: str = field(init=False)  # environments of the same key are alike
 
     def __post_init__(self) -> None:
@@ -48,6 +49,9 @@ class Functions(Protocol):
 
     def keys(self, name: str) -> set[str]:
         """The keys of all versions of it that can be called now; empty: there is no such function."""
+
+    def published(self, name: str) -> Function | None:
+        """The newest version that was published of it; None: there is none."""
 
     def reservations(self) -> dict[str, int]:
         """What is reserved, by function."""

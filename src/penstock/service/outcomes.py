@@ -106,6 +106,14 @@ def init_timed_out(request_id: str, seconds: float) -> Outcome:
     return Outcome(Ending.INIT_ERROR, runtime_api.TIMED_OUT, document, detail)
 
 
+def restore_timed_out(request_id: str, seconds: float) -> Outcome:
+    """The function's after-restore hooks took too long."""
+    message = f"RequestId: {request_id} Error: Restore timed out after {seconds:.2f} seconds"
+    document = error_document(runtime_api.TIMED_OUT, message)
+    detail = f"the after-restore hooks took longer than {seconds:g} s, which is AWS's limit"
+    return Outcome(Ending.INIT_ERROR, runtime_api.TIMED_OUT, document, detail)
+
+
 def idle_timed_out(request_id: str, seconds: float) -> Outcome:
     """The function sent nothing for too long."""
     message = f"RequestId: {request_id} Error: No data for {seconds:.2f} seconds"

@@ -7,8 +7,8 @@
        └──restore/next──▶ Restoring ──restore/error──▶ RestoreError
 
 Source: the Runtime Interface Emulator, core/states.go and core/runtime_state_names.go. Its RestoreReady,
-where a runtime waits between its snapshot and its restore, is left out: Penstock takes no snapshots, so
-whoever calls restore/next is restored at once. (AWS has restore/* in SnapStart environments only.)
+where a runtime waits between its snapshot and its restore, is left out: here snapshots are forks, which begin
+as Restoring, and whoever calls restore/next is restored at once. (AWS has restore/* with SnapStart only.)
 """
 
 from enum import Enum

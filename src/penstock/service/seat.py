@@ -225,10 +225,16 @@ class Seat:
         environment = self.environment
         environment.read_log(whole=True)
         duration = (time.monotonic() - invocation.started) * 1000
+        billed = math.ceil(duration)
         init = ""
         if environment.init_duration is not None:
-            init = f"\tInit Duration: {environment.init_duration * 1000:.2f} ms"
+            took = environment.init_duration * 1000
             environment.init_duration = None
+            if environment.template is None:
+                init = f"\tInit Duration: {took:.2f} ms"
+            else:
+                billed += math.ceil(took)
+                init = f"\tRestore Duration: {took:.2f} ms\tBilled Restore Duration: {math.ceil(took)} ms"
         status = ""
         if outcome.ending is Ending.TIMED_OUT:
             status = "\tStatus: timeout"
@@ -237,7 +243,7 @@ class Seat:
         id = invocation.request_id
         environment.platform(f"END RequestId: {id}", invocation)
         environment.platform(
-            f"REPORT RequestId: {id}\tDuration: {duration:.2f} ms\tBilled Duration: {math.ceil(duration)} ms"
+            f"REPORT RequestId: {id}\tDuration: {duration:.2f} ms\tBilled Duration: {billed} ms"
             f"\tMemory Size: {environment.function.memory_mb} MB\tMax Memory Used: {environment.peak_mb()} MB"
             f"{init}{status}",
             invocation,

@@ -14,11 +14,12 @@ from . import outcomes
 from .backends import Backend
 from .config import Config
 from .environment import Environment, InitVerdict
-from .functions import Functions
+from .functions import Function, Functions
 from .invocation import Invocation
 from .logs import LogSink
 from .pacing import Scaling
 from .pool import Assign, Pool, Reject, Start, Stop
+from .templates import Template, Templates
 
 _LOOK = 0.1  # seconds between two looks at the environments' memory
 _LOOK_CLOSELY = 0.02  # when one is near its limit
@@ -40,6 +41,7 @@ class Service:
         self._aws_limits = config.limits == "aws"
         scaling = Scaling() if self._aws_limits else None
         self._pool = Pool(config.max_environments, starts, config.idle_expiry, scaling)
+        self._templates = Templates(self)
         self._environments: dict[int, Environment] = {}
         self._invocations: set[Invocation] = set()
         self._look: asyncio.TimerHandle | None = None  # the pool's next step though nothing happens
@@ -59,7 +61,7 @@ class Service:
     def roots(self) -> set[str]:
         """The folders of the code that runs, or is about to."""
         users: list[Environment | Invocation] = [*self._environments.values(), *self._invocations]
-        return {each.function.root for each in users}
+        return {each.function.root for each in users} | self._templates.roots()
 
     async def start(self) -> None:
         """Have an interpreter ready for each function. Raises SpawnerError, in words for a person."""
@@ -68,6 +70,8 @@ class Service:
             self._pool.reserve(name, reserved)
         for python in {function.python for function in self.functions}:
             await self.backend.start(python)
+        for function in self.functions:
+            self._templates.prepare(function)
 
     async def stop(self, drain: float) -> None:
         """Refuse new calls, give running ones `drain` seconds, then end every process."""
@@ -112,7 +116,10 @@ class Service:
         keep = {key for key in self._pool.keys(name) if key.partition("#")[0] in kept}
         self._pool.reserve(name, self.functions.reserved(name))
         self._pool.retire(name, keep)
+        self._templates.retire(name, kept)
         self._step()
+        if not self._stopping and (published := self.functions.published(name)) is not None:
+            self._templates.prepare(published)
 
     # What invocations tell.
 
@@ -151,6 +158,10 @@ class Service:
     def arn(self, function: str, qualifier: str = "") -> str:
         return self.functions.arn(function, qualifier)
 
+    def template(self, function: Function) -> Template | None:
+        """What its environments are forked from; None: they run their own init. Raises OSError."""
+        return self._templates.get(function)
+
     # What is to be done.
 
     def _step(self) -> None:
@@ -181,7 +192,7 @@ class Service:
     def _start(self, environment: Environment) -> None:
         try:
             environment.start()
-            self._watch_memory()
+            self.watch_memory()
         except OSError as error:  # no descriptors left
             self.loop.call_soon(
                 self._not_started, environment, f"cannot start an environment: {error.strerror}"
@@ -195,14 +206,15 @@ class Service:
         self._look = None
         self._step()
 
-    def _watch_memory(self) -> None:
+    def watch_memory(self) -> None:
+        """Look at what processes use, as long as there are any."""
         if self._memory is None:
             self._memory = self.loop.call_later(_LOOK, self._look_at_memory)
 
     def _look_at_memory(self) -> None:
         self._memory = None
-        near = False
+        near = making = self._templates.check_memory()
         for environment in list(self._environments.values()):
             near |= environment.check_memory()
-        if self._environments and not self._stopped:
+        if (self._environments or making) and not self._stopped:
             self._memory = self.loop.call_later(_LOOK_CLOSELY if near else _LOOK, self._look_at_memory)

@@ -18,6 +18,8 @@ def variables(
     log_stream: str,
     runtime_api: str,
     runtime: Mapping[str, str] | None = None,
+    *,
+    initialization: str = "on-demand",
 ) -> dict[str, str]:
     """What a function's process is started with: its own variables, `runtime`'s, and above them AWS's."""
     seen = {
@@ -41,7 +43,7 @@ def variables(
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": str(function.memory_mb),
         "AWS_LAMBDA_LOG_GROUP_NAME": f"/aws/lambda/{function.name}",
         "AWS_LAMBDA_LOG_STREAM_NAME": log_stream,
-        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
+        "AWS_LAMBDA_INITIALIZATION_TYPE": initialization,
         "AWS_LAMBDA_RUNTIME_API": runtime_api,
         "LAMBDA_TASK_ROOT": function.root,
         "LAMBDA_RUNTIME_DIR": os.path.dirname(os.path.dirname(os.path.abspath(__file__))),

@@ -13,7 +13,8 @@ import uuid
 from typing import Any
 
 from penstock.service.catalog import Alias, Entry, Version
-from penstock.service.functions import Functions
+from penstock.service.functions import LATEST, Functions
+from penstock.service.runtimes import PYTHON
 
 from .configuration import architecture
 from .request import Document
@@ -73,7 +74,7 @@ def listed(functions: Functions, entry: Entry, version: Version, qualifier: str)
         "Architectures": configuration.get("Architectures", [architecture()]),
         "EphemeralStorage": configuration.get("EphemeralStorage", {"Size": 512}),
         "TracingConfig": {"Mode": "PassThrough", **configuration.get("TracingConfig", {})},
-        "SnapStart": {"ApplyOn": "None", **configuration.get("SnapStart", {}), "OptimizationStatus": "Off"},
+        "SnapStart": _snap_start(version),
         "LoggingConfig": configuration.get(
             "LoggingConfig", {"LogFormat": "Text", "LogGroup": f"/aws/lambda/{entry.name}"}
         ),
@@ -85,6 +86,17 @@ def listed(functions: Functions, entry: Entry, version: Version, qualifier: str)
         vpc: dict[str, Any] = {"SubnetIds": [], "SecurityGroupIds": [], "Ipv6AllowedForDualStack": False}
         document["VpcConfig"] = {**vpc, **configuration["VpcConfig"], "VpcId": ""}
     return document
+
+
+def _snap_start(version: Version) -> Document:
+    """On for versions whose environments are forks of an initialised template."""
+    chosen = {"ApplyOn": "None", **(version.configuration.get("SnapStart") or {})}
+    on = (
+        chosen["ApplyOn"] == "PublishedVersions"
+        and version.version != LATEST
+        and version.configuration.get("Runtime") in PYTHON
+    )
+    return {**chosen, "OptimizationStatus": "On" if on else "Off"}
 
 
 def alias(functions: Functions, entry: Entry, each: Alias) -> Document:

@@ -13,8 +13,8 @@ from .versions import VersionOperations
 INVOCATIONS = frozenset(("Invoke", "InvokeWithResponseStream"))  # served beside the managing ones
 
 _KEPT = (
-    "`VpcConfig`, `FileSystemConfigs`, `DeadLetterConfig`, `EphemeralStorage`, `SnapStart`, `TracingConfig`,"
-    " and `KMSKeyArn` are kept and shown, and have no effect; layers and container images are refused"
+    "`VpcConfig`, `FileSystemConfigs`, `DeadLetterConfig`, `EphemeralStorage`, `TracingConfig` and"
+    " `KMSKeyArn` are kept and shown, and have no effect; layers and container images are refused"
 )
 _SOURCES = f"code is a zip, or a folder (`S3Bucket={FOLDERS}`); `Architectures` has no effect"
 PARTIAL = {

@@ -50,9 +50,10 @@ def request_id() -> str:
 
 
 def install() -> None:
-    """Make output leave line by line, and give the root logger AWS's format."""
-    # Opened anew: the process may have been forked with others in the same place.
+    """Make output leave line by line, and give the root logger AWS's format. Nothing the second time."""
     global _own
+    if _own is not None:
+        return  # by the spawner, before it forked this process
     sys.stdout = sys.__stdout__ = _open(1)  # type: ignore[misc]
     sys.stderr = sys.__stderr__ = _open(2)  # type: ignore[misc]
     _own = _open(1)

@@ -24,6 +24,7 @@ it. Should the spawner itself be killed, the system kills the environments (PDEA
 sweeps up the rest.
 """
 
+import _signal  # type: ignore[import-not-found]  # what `signal` is made of
 import array
 import atexit
 import contextlib
@@ -44,9 +45,10 @@ from typing import Any, NoReturn
 
 from penstock.protocol import limits
 
-# What an environment needs is imported before it is forked, and what many functions import.
+# What an environment needs is imported before it is forked; also what only some need, but which takes
+# long: asyncio 40 ms, logging 5 ms.
 from . import __main__ as runtime
-from . import log_records, rehearsal, snapshot  # noqa: F401
+from . import aio, log_records, logs, rehearsal  # noqa: F401
 
 MESSAGE_SIZE = 1024 * 1024
 _DIAL = runtime.DIAL  # where a blank has its orders, until it has connections
@@ -56,11 +58,15 @@ _PR_SET_CHILD_SUBREAPER = 36
 # An environment's mark is its limit of file locks, which Linux keeps, hands down to forks and through exec,
 # and shows in /proc, but has not enforced since 2.4.
 _RLIMIT_LOCKS = 10
+_SIGNALS = _signal.valid_signals()
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 def main(fd: int) -> None:
     """Serve the socket `fd` until it ends; then end everything."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    os.dup2(2, 1)  # both a pipe, as in an environment: what its output is like is found out once
+    logs.install()
     rehearsal.rehearse(20)  # Python adapts code that has run a few times
     os.environ.clear()  # nothing of it is for functions, and each of them is the quicker for it
     gc.collect()
@@ -286,14 +292,14 @@ def _fork(then: Callable[[], object]) -> int:
     """Fork a process of its own that does `then`, which must not return; its pid. Raises OSError."""
     spawner = os.getpid()
     # Until the child has handlers of its own, a signal to it would be handled as one to the spawner.
-    signals = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    signals = _signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)  # `signal` would make an enum of each
     try:
         pid = os.fork()
         if pid == 0:
             _leave_spawner(spawner, signals, then)
         return pid
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+        _signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def _leave_spawner(spawner: int, signals: set[Any], then: Callable[[], object]) -> NoReturn:
@@ -305,9 +311,9 @@ def _leave_spawner(spawner: int, signals: set[Any], then: Callable[[], object]) 
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            _signal.signal(number, _signal.SIG_DFL)
+        _signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal.pthread_sigmask(signal.SIG_SETMASK, signals)
         then()
     except BaseException as error:
         with contextlib.suppress(OSError):
@@ -358,8 +364,7 @@ def bear(mark: int, *, for_good: bool = True) -> None:
 
 
 def _enter_function(order: dict[str, Any]) -> None:
-    """Be at home in the function: its variables, its folder, random numbers of its own."""
-    os.environ.clear()
+    """Be at home in the function: its variables, its folder. Python itself seeds `random` after a fork."""
     os.environ.update(order["environment"])
     os.environ["AWS_EXECUTION_ENV"] = "AWS_Lambda_python{}.{}".format(*sys.version_info)
     time.tzset()
@@ -367,7 +372,6 @@ def _enter_function(order: dict[str, Any]) -> None:
         if folder and folder not in sys.path:
             sys.path.insert(0, folder)
     os.chdir(order["root"])
-    snapshot.reseed()
     sys.setswitchinterval(0.001)  # a flush must not wait 5 ms for code that computes
     atexit._clear()
     gc.enable()
@@ -462,8 +466,8 @@ def _limit(kind: int, value: int) -> None:
 
 def _prctl(option: int, value: int) -> None:
     """Linux's prctl; elsewhere nothing, and what it gives is missing there."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+    if _LIBC is not None:
+        _LIBC.prctl(option, value, 0, 0, 0)
 
 
 if __name__ == "__main__":

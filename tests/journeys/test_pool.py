@@ -13,6 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway_client import Answer, Caller, call
+from journey_kit import tree
 from platform_process import Platform, wait_until
 
 POOLED = """
@@ -94,6 +95,25 @@ def test_one_environment_never_runs_two_invocations_at_once(pooled):
     assert {answer.status for answer in answers} == {200}
     assert {json.loads(answer.body)["at once"] for answer in answers} == {1}
     assert len({json.loads(answer.body)["pid"] for answer in answers}) <= 3
+
+
+@pytest.mark.parametrize("ahead", ["10", "0"])
+def test_environments_start_before_they_are_needed_unless_they_may_not(tmp_path, ahead):
+    with Platform(tmp_path, {"pooled": POOLED}, "--start-ahead", ahead) as platform:
+        assert state(platform)["calls"] == 1
+        others = len(tree(platform.process.pid)) - 1
+        holders = []
+        for _ in range(5):
+            holders.append(Caller(platform, "/hold"))
+            assert holders[-1].read()
+        started = len(tree(platform.process.pid)) - others
+        if ahead == "0":
+            assert started == 5
+        else:
+            wait_until(lambda: len(tree(platform.process.pid)) - others > 5, "an environment that waits")
+        for holder in holders:
+            holder.leave()
+            holder.record()
 
 
 def test_above_the_limit_calls_are_throttled(pooled):

@@ -604,6 +604,64 @@ def test_the_rate_of_growth_counts_calls_for_which_no_seat_is_free() -> None:
     assert pool.step(0) == [Reject("d", Reason.RATE)]
 
 
+# Environments that start before they are needed.
+
+
+def test_where_calls_come_more_and_more_environments_start_before_them() -> None:
+    pool = Pool(limit=100, starts=10, idle_expiry=60, ahead=3)
+    running(pool, "f")
+    ahead = []
+    for ticket in range(10):
+        submit(pool, "f", ticket)
+        for action in pool.step(0):
+            if isinstance(action, Start) and action.ticket is None:
+                ahead.append(ticket)
+            if isinstance(action, Start):
+                pool.ready(action.number, 0)
+                pool.step(0)
+    assert ahead[0] == 2
+    assert repr(pool).startswith("<Pool 0 starting, 3 idle, 11 busy")  # as many as may be ahead
+
+
+def test_none_start_ahead_where_calls_come_one_after_the_other() -> None:
+    pool = Pool(limit=100, starts=10, idle_expiry=60, ahead=3)
+    number = started(pool, "f")
+    for ticket in range(50):
+        submit(pool, "f", ticket)
+        assert pool.step(0) == [Assign(number, ticket)]
+        pool.done(number, 0)
+        pool.ready(number, 0)
+        assert pool.step(0) == []
+
+
+def test_none_start_ahead_of_a_function_that_did_not_come_up() -> None:
+    pool = Pool(limit=100, starts=100, idle_expiry=60, ahead=10)
+    for ticket in range(2):
+        submit(pool, "f", ticket)
+    assert len(pool.step(0)) == 2
+    assert pool.take_waiting(1) == [0]
+    pool.gone(1)
+    for ticket in range(2, 6):
+        submit(pool, "f", ticket)
+    assert pool.step(0) == [Start(number, "f", 1) for number in (3, 4, 5, 6)]
+    pool.ready(3, 0)  # this one did
+    submit(pool, "f", 6)
+    assert any(isinstance(action, Start) and action.ticket is None for action in pool.step(0))
+
+
+def test_what_has_started_ahead_goes_when_it_is_not_used() -> None:
+    pool = Pool(limit=100, starts=10, idle_expiry=60, ahead=1)
+    for ticket in range(4):
+        submit(pool, "f", ticket)
+    starts = [action for action in pool.step(0) if isinstance(action, Start)]
+    assert [start.ticket for start in starts] == [0, 0, 0, 0, None]
+    for start in starts:
+        pool.ready(start.number, 1)
+    pool.step(1)
+    assert pool.due() == 61
+    assert pool.step(61) == [Stop(starts[0].number)]
+
+
 # Functions that are changed.
 
 
@@ -847,13 +905,16 @@ class Model(RuleBasedStateMachine):
         scaled=st.booleans(),
         seats=st.just((1, 1, 1)) | st.tuples(*[st.integers(1, 4)] * 3),
         more=st.integers(0, 8),
+        ahead=st.integers(0, 2),
     )
-    def make(self, limit: int, starts: int, scaled: bool, seats: tuple[int, ...], more: int) -> None:
-        self.limit, self.starts = limit, starts
+    def make(
+        self, limit: int, starts: int, scaled: bool, seats: tuple[int, ...], more: int, ahead: int
+    ) -> None:
+        self.limit, self.starts, self.ahead = limit, starts, ahead
         self.seats = dict(zip("fgh", seats, strict=True))
         self.concurrency = limit + more if max(seats) > 1 else limit
         self.scaling = Scaling(burst=3, per_second=0.5, requests_per_concurrency=1) if scaled else None
-        self.pool = Pool(limit, starts, 10, self.scaling, self.concurrency)
+        self.pool = Pool(limit, starts, 10, self.scaling, self.concurrency, ahead)
 
     # What there is.
 
@@ -872,6 +933,9 @@ class Model(RuleBasedStateMachine):
     def line(self, function: str, generation: str) -> Line:
         key = f"{function}:{generation}"
         return (function, key, self.retired.get((function, key), 0))
+
+    def line_of(self, key: str) -> Line:
+        return self.line(*key.split(":"))  # type: ignore[arg-type]
 
     def is_retired(self, line: Line) -> bool:
         return line[2] < self.retired.get(line[:2], 0)
@@ -938,7 +1002,11 @@ class Model(RuleBasedStateMachine):
                 environment.opening = 0  # they are not expected any more
         for action in actions:
             match action:
-                case Start(number, key, ticket):
+                case Start(number, key, None, line):
+                    assert line == self.line_of(key)
+                    self.started_ahead(number, line)
+                case Start(number, key, ticket, about):
+                    assert about == self.waiting[ticket]
                     self.started(number, key, ticket)
                 case Assign(number, ticket):
                     self.assigned(number, ticket)
@@ -972,6 +1040,17 @@ class Model(RuleBasedStateMachine):
         # Above the cap only as the first of its function.
         own = [n for n in self.of("starting") if self.alive[n].line[0] == line[0]]
         assert len(self.of("starting")) <= self.starts or own == [number]
+
+    def started_ahead(self, number: int, line: Line) -> None:
+        """For no call that has come: it must be in nobody's way."""
+        assert number not in self.alive
+        assert all(self.waits(each) <= self.opening(each) for each in set(self.waiting.values()))
+        within = [most - self.load(names) for _, names, most in self.shares() if line[0] in names]
+        more = sum(each.free for each in self.on(line)) + self.opening(line) - self.waits(line)
+        assert more < min(self.ahead * self.seats[line[0]], *within)
+        assert len(self.of("starting")) < max(1, self.starts // 2)
+        self.alive[number] = Alive(line, opening=self.seats[line[0]])
+        assert len(self.alive) <= self.limit
 
     def assigned(self, number: int, ticket: Hashable) -> None:
         environment = self.alive[number]
@@ -1033,7 +1112,7 @@ class Model(RuleBasedStateMachine):
         if background:
             self.background.add(ticket)
         seats = self.seats[function]
-        self.pool.submit(function, line[1], ticket, self.now, seats=seats, background=background)
+        self.pool.submit(function, line[1], ticket, self.now, about=line, seats=seats, background=background)
         if at_once:
             self.step()
 

@@ -77,6 +77,21 @@ def test_calls_at_once_have_environments_of_their_own(run: Run) -> None:
     run(test())
 
 
+def test_an_environment_that_starts_before_it_is_needed(run: Run) -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            calls = 0
+            while len(bench.backend.environments) == calls:
+                bench.call()
+                calls += 1
+                environment = await bench.environment(calls)
+                await environment.next()
+            assert calls == 4
+            assert bench.backend.environments[-1].spec.root == "/code"
+
+    run(test())
+
+
 def test_above_the_limit_a_call_is_throttled(run: Run) -> None:
     async def test() -> None:
         async with Bench(max_environments=1) as bench:

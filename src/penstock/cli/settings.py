@@ -122,6 +122,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "idle_timeout": (0, WEEK),
     "memory": (128, 1_048_576),
     "max_environments": (1, 100_000),
+    "start_ahead": (0, 100_000),
     "init_timeout": (0.001, WEEK),
     "idle_expiry": (0, WEEK),
     "max_templates": (1, 10_000),

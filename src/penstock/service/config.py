@@ -17,6 +17,10 @@ class Config:
         default=1000,
         metadata={"help": "how many execution environments may live at once; a call above that gets 429"},
     )
+    start_ahead: int = field(
+        default=10,
+        metadata={"help": "how many environments of a function may start before calls need them; 0: none do"},
+    )
     limits: Literal["none", "aws"] = field(
         default="none",
         metadata={

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 
+from .forecast import Forecast
 from .pacing import Rate, Scaling
 
 
@@ -71,10 +72,14 @@ class Line:
     drained: dict[int, "Slot"] = field(default_factory=dict)  # to be stopped
     waiting: deque[Hashable] = field(default_factory=deque)  # the longest waiting first
     slots: int = 0
+    busy: int = 0  # calls that run, of those that are counted
     opening: int = 0  # seats that have not asked yet, and are expected to
     lacking: int = 0  # how many more wait than seats open; below zero, how many open for nobody
     changed: bool = False  # the next step has to look at it
     retired: bool = False
+    about: object = None  # what a Start tells of it
+    forecast: Forecast = field(default_factory=Forecast)
+    failed: bool = False  # the last to start did not come up
 
     @property
     def needed(self) -> int:
@@ -119,12 +124,14 @@ class Ledger:
         idle_expiry: float,
         scaling: Scaling | None = None,
         concurrency: int | None = None,
+        ahead: int = 0,
     ) -> None:
         self._limit = limit
         self._concurrency = limit if concurrency is None else concurrency
         self._starts = starts
         self._idle_expiry = idle_expiry
         self._scaling = scaling
+        self._ahead = ahead
         self._slots: dict[int, Slot] = {}
         self._functions: dict[str, Owner] = {}
         self._tickets: dict[Hashable, Line] = {}  # all waiting calls, the first to come first
@@ -137,6 +144,7 @@ class Ledger:
         self._refused: list[tuple[Hashable, Reason]] = []  # by their rate, as they came
         self._crowded = False  # a share may have more load than it may
         self._idle: OrderedDict[int, Slot] = OrderedDict()  # that run nothing, the longest unused first
+        self._eager: list[Line] = []  # calls have come: others may follow
         self._opening: dict[int, float] = {}  # when the seats of a slot that still open are given up
         self._wanting: dict[str, Owner] = {}  # functions with waiting calls, the first to wait first
         self._hungry: dict[str, Owner] = {}  # functions with lines that are
@@ -163,8 +171,8 @@ class Ledger:
         rate = concurrency * self._scaling.requests_per_concurrency
         return Rate(rate, rate)
 
-    def _add_line(self, entry: Owner, key: str, seats: int) -> Line:
-        line = entry.lines[key] = Line(key, entry, seats)
+    def _add_line(self, entry: Owner, key: str, seats: int, about: object) -> Line:
+        line = entry.lines[key] = Line(key, entry, seats, about=about)
         entry.alive += 1
         self._fading.pop(entry.name, None)
         return line
@@ -238,6 +246,7 @@ class Ledger:
     def _take_seat(self, slot: Slot) -> None:
         """An idle environment runs one more call."""
         line, number = slot.line, slot.number
+        line.busy += 1
         slot.free -= 1
         slot.busy += 1
         del line.idle[number]
@@ -251,6 +260,7 @@ class Ledger:
 
     def _free_seat(self, slot: Slot) -> None:
         """An environment runs one call less."""
+        slot.line.busy -= 1
         slot.busy -= 1
         slot.returning += 1
         self._account.load -= 1
@@ -265,6 +275,7 @@ class Ledger:
 
     def _close(self, slot: Slot) -> None:
         """It has no seats any more: what it runs is not counted, as it is being ended."""
+        slot.line.busy -= slot.busy
         self._account.load -= slot.busy
         slot.line.owner.share.load -= slot.busy
         slot.free = slot.busy = slot.returning = 0
@@ -275,8 +286,10 @@ class Ledger:
     def _opened(self, slot: Slot, now: float) -> None:
         """One more seat asks for its first call."""
         self._expect(slot, slot.opening - 1)
-        if slot.opening and slot.state is _STARTING:
-            self._opening[slot.number] = now + _OPENING
+        if slot.state is _STARTING:
+            slot.line.failed = False
+            if slot.opening:
+                self._opening[slot.number] = now + _OPENING
 
     def _expect(self, slot: Slot, opening: int) -> None:
         """So many seats are still to open."""

@@ -30,11 +30,15 @@ _STARTING, _IDLE, _BUSY, _RETURNING, _STOPPING = State  # Python 3.11 takes its 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Start an environment of `key` in slot `number`: `ticket` is a call of it, and waits."""
+    """Start an environment of `key` in slot `number`: `ticket` is a call of it, and waits, or None does.
+
+    `about` is what was said of the key when its first call came.
+    """
 
     number: int
     key: str
-    ticket: Hashable
+    ticket: Hashable | None
+    about: object = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,19 +132,20 @@ class Pool(Ledger):
         ticket: Hashable,
         now: float,
         *,
+        about: object = None,
         seats: int = 1,
         background: bool = False,
     ) -> None:
         """A call has come; one in the background gives way to others while it waits.
 
-        An environment of `key` runs `seats` calls at once: always as many for the same key.
+        An environment of `key` runs `seats` calls at once: this, and `about`, is the same for the same key.
         """
         entry = self._functions.get(function)
         if entry is None:
             entry = self._add_function(function)
         line = entry.lines.get(key)
         if line is None:
-            line = self._add_line(entry, key, seats)
+            line = self._add_line(entry, key, seats, about)
         if not line.changed:
             line.changed = True
             self._changed.append(line)
@@ -153,6 +158,11 @@ class Pool(Ledger):
             entry.background[ticket] = None
         entry.waiting += 1
         self._wanting[function] = entry
+        # Where calls come one after the other there is nothing to foresee.
+        if self._ahead and ((running := line.busy + len(line.waiting)) > 1 or line.slots > 1):
+            likely = line.forecast.arrived(running)
+            if likely > line.slots * line.seats:
+                self._eager.append(line)
         account, share = self._account, entry.share
         account.load += 1
         share.load += 1
@@ -219,6 +229,7 @@ class Pool(Ledger):
         Those that wait longest, and no more than it has seats.
         """
         line = self._slots[number].line
+        line.failed = True
         tickets = [ticket for ticket, _ in zip(line.waiting, range(line.seats), strict=False)]
         for ticket in tickets:
             self._drop(ticket)
@@ -244,6 +255,8 @@ class Pool(Ledger):
             self._start(now, actions)
             if self._concurrency > self._limit:
                 self._turn_away(actions)
+        if self._eager:
+            self._start_ahead(now, actions)
         while self._idle:
             slot = next(iter(self._idle.values()))
             if slot.since + self._idle_expiry > now:
@@ -352,16 +365,44 @@ class Pool(Ledger):
             if len(self._slots) < self._limit:
                 line = next(iter(entry.hungry))
                 del entry.hungry[line]  # the last of its function, if it still is
-                slot = Slot(self._next_number, line, _STARTING, now, opening=line.seats)
-                self._next_number += 1
-                self._slots[slot.number] = slot
-                line.slots += 1
-                line.opening += line.seats
-                self._enter(slot)
-                actions.append(Start(slot.number, line.key, line.waiting[0]))
+                self._begin(line, line.waiting[0], now, actions)
             # One is enough for each that lacks one: those already stopping will be free soon.
             elif self._count[_STOPPING] >= self._lacking or not self._make_room(actions):
                 return
+
+    def _begin(self, line: Line, ticket: Hashable | None, now: float, actions: list[Action]) -> None:
+        slot = Slot(self._next_number, line, _STARTING, now, opening=line.seats)
+        self._next_number += 1
+        self._slots[slot.number] = slot
+        line.slots += 1
+        line.opening += line.seats
+        self._enter(slot)
+        actions.append(Start(slot.number, line.key, ticket, line.about))
+
+    def _start_ahead(self, now: float, actions: list[Action]) -> None:
+        """Start environments for calls that are likely to come soon, where that is in nobody's way.
+
+        That is: no call waits for a start to begin, half of those that may start at once are left to calls,
+        no other environment has to go, and the calls would be within every limit.
+        """
+        lines, self._eager = self._eager, []
+        for line in lines:
+            if self._hungry:
+                return
+            if line.retired or line.failed:
+                continue
+            share = line.owner.share
+            room = min(share.limit - share.load, self._account.limit - self._account.load)
+            likely = line.forecast.likely - line.busy - len(line.waiting)
+            idle = sum(slot.free for slot in line.idle.values()) if line.seats > 1 else len(line.idle)
+            wanted = min(likely, room, self._ahead * line.seats) - idle + line.lacking
+            while (
+                wanted > 0
+                and len(self._slots) < self._limit
+                and self._count[_STARTING] < max(1, self._starts // 2)
+            ):
+                self._begin(line, None, now, actions)
+                wanted -= line.seats
 
     def _make_room(self, actions: list[Action]) -> bool:
         """Stop the environment that was unused for longest, else one that starts and has lost its call."""

@@ -40,7 +40,9 @@ class Service:
         starts = 4 * (os.cpu_count() or 1)
         self._aws_limits = config.limits == "aws"
         scaling = Scaling() if self._aws_limits else None
-        self._pool = Pool(config.max_environments, starts, config.idle_expiry, scaling)
+        self._pool = Pool(
+            config.max_environments, starts, config.idle_expiry, scaling, ahead=config.start_ahead
+        )
         self._templates = Templates(self)
         self._environments: dict[int, Environment] = {}
         self._invocations: set[Invocation] = set()
@@ -102,7 +104,14 @@ class Service:
         else:
             # Environments are never shared between tenants.
             key = f"{function.key}#{call.tenant_id}" if function.tenants else function.key
-            self._pool.submit(function.name, key, invocation, self.loop.time(), background=call.background)
+            self._pool.submit(
+                function.name,
+                key,
+                invocation,
+                self.loop.time(),
+                about=function,
+                background=call.background,
+            )
             self._step()
         return invocation
 
@@ -173,9 +182,9 @@ class Service:
                     assert isinstance(invocation, Invocation)
                     invocation.slot = number
                     self._environments[number].deliver(invocation)
-                case Start(number, _, invocation):
-                    assert isinstance(invocation, Invocation)
-                    environment = Environment(number, invocation.function, self)
+                case Start(number, about=function):
+                    assert isinstance(function, Function)
+                    environment = Environment(number, function, self)
                     self._environments[number] = environment
                     self._start(environment)
                 case Stop(number):

@@ -13,7 +13,6 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway_client import Answer, Caller, call
-from journey_kit import tree
 from platform_process import Platform, wait_until
 
 POOLED = """
@@ -99,18 +98,21 @@ def test_one_environment_never_runs_two_invocations_at_once(pooled):
 
 @pytest.mark.parametrize("ahead", ["10", "0"])
 def test_environments_start_before_they_are_needed_unless_they_may_not(tmp_path, ahead):
-    with Platform(tmp_path, {"pooled": POOLED}, "--start-ahead", ahead) as platform:
-        assert state(platform)["calls"] == 1
-        others = len(tree(platform.process.pid)) - 1
+    started = tmp_path / "started"
+    started.touch()
+    told = f"""
+    with open({str(started)!r}, "a") as file:
+        file.write("x")
+    """
+    with Platform(tmp_path, {"pooled": POOLED + told}, "--start-ahead", ahead) as platform:
         holders = []
         for _ in range(5):
             holders.append(Caller(platform, "/hold"))
             assert holders[-1].read()
-        started = len(tree(platform.process.pid)) - others
         if ahead == "0":
-            assert started == 5
+            assert started.stat().st_size == 5
         else:
-            wait_until(lambda: len(tree(platform.process.pid)) - others > 5, "an environment that waits")
+            wait_until(lambda: started.stat().st_size > 5, "an environment that nobody called for")
         for holder in holders:
             holder.leave()
             holder.record()

@@ -51,68 +51,16 @@ class FixedFunctions:
         return self.limits.get(name)
 
 
-class FakeEnvironment:
-    """A started environment: its process, and the runtime in it."""
+class Lane:
+    """A runtime on one connection."""
 
-    def __init__(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
-        self.spec = spec
-        self.pid = os.getpid()  # so that its memory can be looked at
-        self.signals: list[int] = []
-        self.stubborn = False  # does not die of SIGKILL at once
-        self.client: Client
-        self._dial = None if dial is None else socket.socket(fileno=os.dup(dial))
-        self._log = os.dup(log)
-        self._listener = listener
-        self._ended = False
+    client: Client
 
-    # As the process.
-
-    def signal(self, number: int) -> None:
-        if not self._ended:
-            self.signals.append(number)
-            if number == signal.SIGKILL and not self.stubborn:
-                self.exit(-signal.SIGKILL)
-
-    def exit(self, status: int, keep_socket: bool = False, unstarted: str = "") -> None:
-        self._ended = True
-        if not keep_socket:
-            self.close()
-        asyncio.get_running_loop().call_soon(self._listener.exited, Exit(status, 50 * 1024 * 1024, unstarted))
-
-    def close(self) -> None:
-        if self._dial is not None:
-            self._dial.close()
-        if hasattr(self, "client"):
-            self.client.close()
-        if self._log >= 0:
-            os.close(self._log)
-            self._log = -1
-
-    # As the runtime.
-
-    def connect(self) -> None:
-        """Take the connection that was handed out; or make one, as a runtime of another's does."""
-        if self._dial is None:
-            sock = self.dialled()
-        else:
-            _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
-            sock = socket.socket(fileno=fds[0])
-            sock.setblocking(False)
-        if hasattr(self, "client"):
-            self.client.close()
-        self.client = Client(sock)
-
-    def dialled(self) -> socket.socket:
-        """A connection to the address it was told."""
-        host, port = self.spec.environment["AWS_LAMBDA_RUNTIME_API"].split(":")
-        sock = socket.create_connection((host, int(port)))
-        sock.setblocking(False)
-        return sock
+    def __init__(self, client: Client) -> None:
+        self.client = client
 
     async def next(self) -> tuple[dict[bytes, bytes], bytes]:
         """Ask for an event: its headers and payload."""
-        if not hasattr(self, "client"):
-            self.connect()
         await self.client.send(NEXT)
         status, headers, payload = await self.client.response()
         assert status == 200
@@ -140,6 +88,91 @@ class FakeEnvironment:
 
     async def chunk(self, data: bytes) -> None:
         await self.client.send(b"%x\r\n%b\r\n" % (len(data), data))
+
+
+class FakeEnvironment(Lane):
+    """A started environment: its process, and the runtime in it."""
+
+    def __init__(self, spec: Spec, dial: int | None, log: int, listener: Listener) -> None:
+        self.spec = spec
+        self.pid = os.getpid()  # so that its memory can be looked at
+        self.signals: list[int] = []
+        self.stubborn = False  # does not die of SIGKILL at once
+        self.client: Client
+        self._dial = None if dial is None else socket.socket(fileno=os.dup(dial))
+        self._log = os.dup(log)
+        self._listener = listener
+        self._ended = False
+        self._lanes: list[Lane] = []
+
+    # As the process.
+
+    def signal(self, number: int) -> None:
+        if not self._ended:
+            self.signals.append(number)
+            if number == signal.SIGKILL and not self.stubborn:
+                self.exit(-signal.SIGKILL)
+
+    def exit(self, status: int, keep_socket: bool = False, unstarted: str = "") -> None:
+        self._ended = True
+        if not keep_socket:
+            self.close()
+        asyncio.get_running_loop().call_soon(self._listener.exited, Exit(status, 50 * 1024 * 1024, unstarted))
+
+    def close(self) -> None:
+        if self._dial is not None:
+            self._dial.close()
+        if hasattr(self, "client"):
+            self.client.close()
+        for lane in self._lanes:
+            lane.client.close()
+        if self._log >= 0:
+            os.close(self._log)
+            self._log = -1
+
+    # As the runtime.
+
+    def connect(self) -> None:
+        """Take the connection that was handed out; or make one, as a runtime of another's does."""
+        if self._dial is None:
+            sock = self.dialled()
+        else:
+            _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
+            sock = socket.socket(fileno=fds[0])
+            sock.setblocking(False)
+        if hasattr(self, "client"):
+            self.client.close()
+        self.client = Client(sock)
+
+    def dialled(self) -> socket.socket:
+        """A connection to the address it was told."""
+        host, port = self.spec.environment["AWS_LAMBDA_RUNTIME_API"].split(":")
+        sock = socket.create_connection((host, int(port)))
+        sock.setblocking(False)
+        return sock
+
+    async def next(self) -> tuple[dict[bytes, bytes], bytes]:
+        if not hasattr(self, "client"):
+            self.connect()
+        return await super().next()
+
+    async def lane(self) -> Lane:
+        """Another connection, beside those there are."""
+        if self._dial is None:
+            lane = Lane(Client(self.dialled()))
+        else:
+            self._dial.setblocking(False)
+            while True:
+                try:
+                    _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
+                    break
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+            sock = socket.socket(fileno=fds[0])
+            sock.setblocking(False)
+            lane = Lane(Client(sock))
+        self._lanes.append(lane)
+        return lane
 
     def print(self, text: str) -> None:
         os.write(self._log, text.encode())

@@ -100,6 +100,7 @@ class Service:
             },
             "root": str(self.folder),
             "data_limit": 1024 * limits.MIB,
+            "open_files": limits.OPEN_FILES,
             "command": [],
             **order,
         }

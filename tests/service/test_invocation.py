@@ -75,7 +75,8 @@ class World:
     def cancel(self) -> None:
         self.told.append("cancel")
 
-    def kill(self) -> None:
+    def timed_out(self, invocation: Invocation, verdict: Outcome) -> None:
+        invocation.condemn(verdict)
         self.told.append("kill")
 
     def overran(self, invocation: Invocation) -> None:

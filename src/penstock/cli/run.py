@@ -141,6 +141,7 @@ def _functions(
             timeout=chosen.functions.timeout,
             memory_mb=chosen.functions.memory,
             idle_timeout=chosen.functions.idle_timeout or None,
+            concurrency=chosen.functions.concurrency,
             environment=seen,
             snapshot=chosen.functions.snapshot,
         )

@@ -82,6 +82,10 @@ class FunctionConfig:
         default=False,
         metadata={"help": "run each function's init once, and fork its environments from what it has made"},
     )
+    concurrency: int = field(
+        default=1,
+        metadata={"help": "how many invocations one environment runs at once; above 1, of async handlers"},
+    )
     python: str | None = field(
         default=None,
         metadata={
@@ -121,6 +125,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "timeout": (0.001, WEEK),
     "idle_timeout": (0, WEEK),
     "memory": (128, 1_048_576),
+    "concurrency": (1, 1600),
     "max_environments": (1, 100_000),
     "start_ahead": (0, 100_000),
     "init_timeout": (0.001, WEEK),

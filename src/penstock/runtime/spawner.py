@@ -7,7 +7,7 @@ One fork is made ahead and waits, the blank: it is the next environment, of whic
 The service speaks to it over socket FD, one JSON object in each SEQPACKET message:
 
     service → spawner   {"spawn": id, "mark": n, "environment": {...}, "root": dir, "data_limit": bytes,
-                         "command": [], "template": false} + [log, dial]
+                         "open_files": n, "command": [], "template": false} + [log, dial]
                         {"spawn": …, "command": [program, argument, ...]} + [log]     another's runtime
                         {"spawn": …, "template": true} + [log, control]     a spawner itself: template.py
                         {"sweep": [mark, ...]}
@@ -328,7 +328,7 @@ def be_environment(order: dict[str, Any], fds: Sequence[int], others: Sequence[i
     """
     take(fds)
     os.closerange(_DIAL + 1, limits.OPEN_FILES * 4)
-    _limit(resource.RLIMIT_NOFILE, limits.OPEN_FILES)
+    _limit(resource.RLIMIT_NOFILE, order["open_files"])
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_DATA, order["data_limit"])
     is_template = order.get("template", False)

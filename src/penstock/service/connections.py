@@ -1,7 +1,9 @@
 """How an environment's runtime reaches its Runtime API: the two ways, and the connections that came of them.
 
-`Dialled`    Penstock's own runtime has a socket (`dial`) on which connections are handed out to it, one at a
-             time. Nobody else can reach it. To hang up is to shut the one there is; another is handed out.
+`Dialled`    Penstock's own runtime has a socket (`dial`) on which connections are handed out to it. Nobody
+             else can reach it. With one seat there is one at a time: to hang up is to shut it, and to hand
+             out another. With several seats each has its own: to leave is to half-close it, which the runtime
+             answers by closing it, when it has let go.
 `Listening`  any other runtime is told an address on loopback. It may have several connections: one for a
              streamed response, another for its next event. To hang up is to break off the one that
              carries the response.
@@ -11,6 +13,7 @@ import asyncio
 import errno
 import json
 import socket
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -58,32 +61,32 @@ class _Connections:
         """Whether there is a connection: something may still come."""
         return bool(self._open)
 
-    def _serve(self, sock: socket.socket) -> None:
+    def _serve(self, sock: socket.socket, application: Application, lost: Callable[[], None]) -> None:
         sock.setblocking(False)
         self._open[sock] = None
-        task = self._loop.create_task(self._connect(sock))
+        task = self._loop.create_task(self._connect(sock, application, lost))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _connect(self, sock: socket.socket) -> None:
+    async def _connect(self, sock: socket.socket, application: Application, lost: Callable[[], None]) -> None:
         try:
             connection = await connect(
-                self._application, sock, config=self._config, on_close=lambda _: self._closed(sock)
+                application, sock, config=self._config, on_close=lambda _: self._closed(sock, lost)
             )
         except OSError:  # no descriptors left
             sock.close()
-            self._closed(sock)
+            self._closed(sock, lost)
             return
         if sock in self._open:
             self._open[sock] = connection
         else:
             connection.abort()  # dropped before it was made
 
-    def _closed(self, sock: socket.socket) -> None:
+    def _closed(self, sock: socket.socket, lost: Callable[[], None]) -> None:
         """It has ended, and everything that came over it was read."""
         if sock in self._open:
             del self._open[sock]
-            self._lost()
+            lost()
 
     def drop(self) -> None:
         """Break off every connection. `lost` is not called."""
@@ -98,30 +101,51 @@ class _Connections:
 
 
 class Dialled(_Connections):
-    """Connections that are handed out, one at a time. Raises OSError when there are no descriptors left."""
+    """Connections that are handed out. Raises OSError when there are no descriptors left."""
 
     address = "fd:3"
 
     def __init__(self, application: Application, lost: Callable[[], None]) -> None:
         super().__init__(application, _HTTP_DIALLED, lost)
         self._dial, theirs = socket.socketpair()
+        self._dial.setblocking(False)
+        self._waiting: deque[socket.socket] = deque()  # connections for which the dial has no room yet
         self.theirs: socket.socket | None = theirs  # to be given to the process, then closed
         try:
-            self._hand_out()
+            self.first = self.hand_out(application, lost)
         except OSError:
             self._dial.close()
             theirs.close()
             raise
 
-    def _hand_out(self) -> None:
+    def hand_out(self, application: Application, lost: Callable[[], None]) -> socket.socket:
+        """Another connection, by which it is known here. Raises OSError as the constructor does."""
         ours, theirs = socket.socketpair()
+        self._waiting.append(theirs)
+        if len(self._waiting) == 1:
+            self._give()
+        self._serve(ours, application, lost)
+        return ours
+
+    def _give(self) -> None:
+        """Give the process the connections that wait, as far as there is room."""
+        while self._waiting:
+            try:
+                socket.send_fds(self._dial, [b"."], [self._waiting[0].fileno()])
+            except BlockingIOError:
+                self._loop.add_writer(self._dial, self._give)
+                return
+            except OSError:
+                pass  # the process is gone; its exit says so
+            self._waiting.popleft().close()
+        self._loop.remove_writer(self._dial)
+
+    def leave(self, sock: socket.socket) -> None:
+        """Half-close a connection: to the runtime its caller has left. `lost` says when it has let go."""
         try:
-            socket.send_fds(self._dial, [b"."], [theirs.fileno()])
+            sock.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # the process is gone; its exit says so
-        finally:
-            theirs.close()
-        self._serve(ours)
+            pass  # it was quicker
 
     def started(self) -> None:
         """The process has its end of the dial, or will never have it."""
@@ -131,7 +155,7 @@ class Dialled(_Connections):
     def hang_up(self, response: Writer | None) -> None:
         """Shut the connection: to the runtime its caller has left. Raises OSError as the constructor does."""
         self.drop()
-        self._hand_out()
+        self.hand_out(self._application, self._lost)
 
     def ended(self) -> None:
         """The process has ended: nothing comes but what was sent."""
@@ -139,7 +163,11 @@ class Dialled(_Connections):
     def close(self) -> None:
         self.drop()
         self.started()
-        self._dial.close()
+        if self._dial.fileno() >= 0:
+            self._loop.remove_writer(self._dial)
+            self._dial.close()
+        while self._waiting:
+            self._waiting.pop().close()
 
 
 class Listening(_Connections):
@@ -176,7 +204,7 @@ class Listening(_Connections):
                     return
             else:
                 if len(self._open) < _MOST:
-                    self._serve(sock)
+                    self._serve(sock, self._application, self._lost)
                 else:
                     sock.close()
 

@@ -26,9 +26,9 @@ from .connections import Dialled, Listening
 from .functions import Function
 from .invocation import Invocation
 from .logs import LogLine, LogSink, Tail
-from .runtime_api import RuntimeApi
 from .runtime_states import State
 from .seat import Seat
+from .shared_seat import SharedApi, SharedSeat
 from .variables import variables
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _PIPE = 16 * limits.KIB  # what a function may print ahead of us
 PAGE = os.sysconf("SC_PAGE_SIZE")
 _LINE = 256 * limits.KIB  # a log line is cut there, as CloudWatch cuts events
 _DATA_ROOM = 256 * limits.MIB  # RLIMIT_DATA above MemorySize: the coarse stop behind the polled one
+_STACK = 9 * limits.MIB  # of a thread, with what the allocator reserves for it: untouched for the most part
 _FOREIGN_DATA_ROOM = 1024 * limits.MIB  # some hold much that they never touch: stacks of threads, arenas
 
 
@@ -61,6 +62,8 @@ class Host(Protocol):
     def init_failed(self, environment: "Environment", verdict: "InitVerdict") -> None: ...
 
     def stopping(self, environment: "Environment") -> None: ...
+
+    def drain(self, environment: "Environment") -> None: ...
 
     def arn(self, function: str, qualifier: str = "") -> str: ...
 
@@ -94,7 +97,8 @@ def specify(
         environment=variables(
             function, region, log_stream, runtime_api, launch.environment, initialization=initialization
         ),
-        data_limit=function.memory_mb * limits.MIB + room,
+        data_limit=function.memory_mb * limits.MIB + room + (function.concurrency - 1) * _STACK,
+        open_files=limits.OPEN_FILES + (function.concurrency - 1),
         command=launch.command,
         template=template,
     )
@@ -109,8 +113,11 @@ class Environment:
         self.id = uuid.uuid4().hex
         self.host = host
         self.loop = asyncio.get_running_loop()
-        self.seats = [Seat(self)]
         self.own = True  # whether it runs Penstock's own runtime
+        self.initialised = False  # it has asked for an event
+        self.concurrency = function.concurrency
+        self.seats: list[Seat] = [Seat(self) if self.concurrency == 1 else SharedSeat(self)]
+        self.running: dict[str, Seat] = {}  # with several seats: by request id, whose lines tell it
         self.max_used = 0  # bytes, the highest seen
         self._peak_mb = -1  # the high-water mark in the system's words, and until when it is good enough
         self._peak_until = 0.0
@@ -123,7 +130,7 @@ class Environment:
         self._connections: Dialled | Listening
         self._exit: Exit | None = None
         self._killed = False
-        self._ready = False
+        self._opened = False  # all its seats
         self._init_verdict: InitVerdict | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._partial = b""
@@ -148,7 +155,7 @@ class Environment:
         """
         self._started = time.monotonic()
         try:
-            launch, failure = runtimes.launch(self.function, self._note), ""
+            launch, failure = runtimes.launch(self.function, self.note), ""
         except runtimes.Unavailable as error:
             launch, failure = runtimes.Launch(self.function.python), str(error)
         with contextlib.ExitStack() as opened:
@@ -158,8 +165,7 @@ class Environment:
                 _prepare(self._log)
                 self.loop.add_reader(self._log, self.read_log)
                 self.own = not launch.command
-                way = Dialled if self.own else Listening
-                self._connections = connections = way(RuntimeApi(self.seats[0]), self._lost)
+                self._connections = connections = self._listen()
                 opened.callback(connections.close)
                 if failure:
                     self.loop.call_soon(self.spawn_failed, failure)
@@ -171,6 +177,15 @@ class Environment:
         connections.started()
         if self.template is None:  # which has a clock of its own
             self._later(self.host.config.init_timeout, self._init_timed_out)
+
+    def _listen(self) -> Dialled | Listening:
+        """Have the Runtime API within reach of the process. Raises OSError."""
+        first = self.seats[0]
+        if not self.own:
+            return Listening(first.api if self.concurrency == 1 else SharedApi(self), self.lost)
+        dialled = Dialled(first.api, first.lost)
+        first.connection = dialled.first
+        return dialled
 
     def _spawn(self, launch: runtimes.Launch, log_end: int) -> None:
         connections = self._connections
@@ -190,7 +205,7 @@ class Environment:
         starter = template or self.host.backend
         starter.spawn(spec, connections.theirs.fileno() if connections.theirs else None, log_end, self)
 
-    def _note(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """A line of ours in the function's log."""
         self.host.log(LogLine(self.function.name, self.id, "", text, platform=True))
 
@@ -236,8 +251,8 @@ class Environment:
 
         Not again when its response ended in the same turn of the loop, which has read it.
         """
-        if not self._ready:
-            self._ready = True
+        if not self.initialised:
+            self.initialised = True
             self.init_duration = time.monotonic() - self._started
             self._cancel_timers()
         if self._read_at != self.loop.time():
@@ -245,9 +260,14 @@ class Environment:
 
     def free(self, seat: Seat) -> None:
         """A seat can take an invocation."""
-        if not self._killed and self._exit is None:
-            self._free.append(seat)
-            self.host.ready(self)
+        if self._killed or self._exit is not None:
+            return
+        self._free.append(seat)
+        self.host.ready(self)
+        if self.own and not self._opened:
+            self._opened = True
+            for _ in range(self.concurrency - 1):  # they are there; what they need is made when it is needed
+                self.host.ready(self)
 
     def init_failed(self, error_type: str, document: bytes) -> None:
         """The runtime reports that the function could not be initialised; it will exit, or is killed."""
@@ -255,16 +275,16 @@ class Environment:
         self._init_verdict = lambda request_id: outcome
         self._later(self.host.config.cancel_grace, self.kill)
 
-    def _lost(self) -> None:
+    def lost(self) -> None:
         """A connection has ended, and everything that came over it was read."""
-        if self._exit is not None:
-            if not self._connections.open:
-                self._settled()
-        elif self.own:  # it had this one only
-            self.seats[0].disconnected()
-            self.host.stopping(self)  # no call may be given to it any more
-            if not self._killed:
-                self._later(self.SETTLE, self.deserted)  # unless it was only quicker than the news of its end
+        if self._exit is not None and not self._connections.open:
+            self._settled()
+
+    def forsaken(self) -> None:
+        """The own runtime has closed a connection that it lives by."""
+        self.host.stopping(self)  # no call may be given to it any more
+        if not self._killed:
+            self._later(self.SETTLE, self.deserted)  # unless it was only quicker than the news of its end
 
     def deserted(self) -> None:
         """It has closed what it lives by, and goes on: it can neither answer nor be asked again."""
@@ -281,7 +301,36 @@ class Environment:
 
     def deliver(self, invocation: Invocation) -> None:
         """Have the runtime handle an event, on a seat that is free."""
-        self._free.pop().deliver(invocation)
+        seat = self._free.pop() if self._free else self.another_seat()
+        if self.concurrency > 1:
+            self.running[invocation.request_id] = seat
+        seat.deliver(invocation)
+
+    def another_seat(self) -> Seat:
+        """One more, of those it may have."""
+        seat = SharedSeat(self)
+        self.seats.append(seat)
+        return seat
+
+    def connect(self, seat: Seat) -> None:
+        """Hand the own runtime a connection for a seat. Raises OSError: no descriptors are left."""
+        assert isinstance(self._connections, Dialled)
+        seat.connection = self._connections.hand_out(seat.api, seat.lost)
+
+    def leave(self, seat: Seat) -> None:
+        """Half-close the connection of a seat."""
+        assert isinstance(self._connections, Dialled)
+        assert seat.connection is not None
+        self._connections.leave(seat.connection)
+
+    def forget(self, request_id: str, seat: Seat) -> None:
+        """An invocation has left its seat."""
+        if self.running.get(request_id) is seat:  # not another attempt's at the same event
+            del self.running[request_id]
+
+    def retire(self) -> None:
+        """No more calls: it is ended when those that run have."""
+        self.host.drain(self)
 
     def hang_up(self, response: Writer | None) -> None:
         """Break off the connection that carries a response. Raises OSError: no descriptors are left."""
@@ -314,7 +363,10 @@ class Environment:
         limit = self.function.memory_mb * limits.MIB
         if used > limit:
             verdict = partial(
-                outcomes.out_of_memory, used=used, memory_mb=self.function.memory_mb, init=not self._ready
+                outcomes.out_of_memory,
+                used=used,
+                memory_mb=self.function.memory_mb,
+                init=not self.initialised,
             )
             self._condemn(verdict)
             self._init_verdict = verdict
@@ -371,21 +423,38 @@ class Environment:
                 self._partial = b""
         if whole:
             self._read_at = self.loop.time()
-            if self._partial:
+            if self._partial and (self.concurrency == 1 or self.ended):  # else it is about to be written
                 self._log_line(self._partial)
                 self._partial = b""
 
     def _log_line(self, line: bytes) -> None:
+        if self.concurrency > 1:
+            self._log_shared(line)
+            return
         text = line.decode("utf-8", "replace")
         invocation = self.seats[0].invocation
         if invocation is None or invocation.ended:
-            if not self._ready:
+            if not self.initialised:
                 self.init_tail.add(text)
             self.host.log(LogLine(self.function.name, self.id, "", text))
         else:
             if invocation.tail is not None:
                 invocation.tail.add(text)
             self.host.log(LogLine(self.function.name, self.id, invocation.request_id, text))
+
+    def _log_shared(self, line: bytes) -> None:
+        """A line that says whose it is: runtime/tagged.py. What does not is of no invocation."""
+        request_id = b""
+        if line[:1] == b"\0" and b"\0" in line[1:]:
+            _, request_id, line = line.split(b"\0", 2)
+        text = line.decode("utf-8", "replace")
+        id = request_id.decode("latin-1")
+        seat = self.running.get(id)
+        if seat is not None and seat.invocation is not None and seat.invocation.tail is not None:
+            seat.invocation.tail.add(text)
+        elif not self.initialised:
+            self.init_tail.add(text)
+        self.host.log(LogLine(self.function.name, self.id, id, text))
 
     def _close_log(self) -> None:
         self.loop.remove_reader(self._log)
@@ -414,7 +483,7 @@ class Environment:
         self.read_log(whole=True)
         how = self._how(exit)
         ran = [seat for seat in self.seats if seat.exited(exit, how)]
-        if not ran and not self._ready and (self._init_verdict is not None or not self._killed):
+        if not ran and not self.initialised and (self._init_verdict is not None or not self._killed):
             crashed = partial(outcomes.crashed, exit, init=True)
             self.host.init_failed(self, self._init_verdict or crashed)
         self._close_log()

@@ -26,6 +26,7 @@ class Function:
     log_format: str = "Text"  # or JSON
     log_level: str = ""  # of JSON: AWS_LAMBDA_LOG_LEVEL
     snapshot: bool = False  # SnapStart: its environments are forks of an initialised template
+    concurrency: int = 1  # how many invocations an environment of it runs at once
     key: str = field(init=False)  # environments of the same key are alike
 
     def __post_init__(self) -> None:

@@ -58,8 +58,8 @@ class Source(Protocol):
     def cancel(self) -> None:
         """Make it let go: `let_go` or `exited` will follow."""
 
-    def kill(self) -> None:
-        """End its process: `exited` will follow."""
+    def timed_out(self, invocation: "Invocation", verdict: Outcome) -> None:
+        """Its time is over: it ends with this verdict, and the function lets go or is ended."""
 
     def overran(self, invocation: "Invocation") -> None:
         """Say that it did not let go in time, though it has answered, and end its process."""
@@ -277,8 +277,7 @@ class Invocation:
         if self.state is State.ENDED:
             self._source.overran(self)
             return
-        self.condemn(outcomes.timed_out(self.request_id, self.function.timeout))
-        self._source.kill()
+        self._source.timed_out(self, outcomes.timed_out(self.request_id, self.function.timeout))
 
     def _look_idle(self) -> None:
         """The idle clock: looks again when data came meanwhile, or the reader was the one to wait for."""

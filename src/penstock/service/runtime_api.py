@@ -58,6 +58,19 @@ _TOO_LARGE = (
 _PATIENCE = limits.RESPONSE_PAYLOAD
 
 
+def request_id_of(request: Request) -> str | None:
+    """The request id in the path of an answer, or `next`; None: the path is another."""
+    path, _, _ = request.target.partition(b"?")
+    if not path.startswith(_INVOCATION):
+        return None
+    return path[len(_INVOCATION) :].partition(b"/")[0].decode("latin-1")
+
+
+def attempt_of(request: Request) -> str:
+    """The attempt that an answer is for; "" where it does not say."""
+    return (request.get(_INVOCATION_ID) or b"").decode("latin-1")
+
+
 class RuntimeApi:
     """The HTTP application on the connections of a seat."""
 
@@ -139,14 +152,14 @@ class RuntimeApi:
     def _failure(self, request: Request, writer: Writer, call: Call) -> Exchange:
         after = runtime_states.after(self._seat.state, call)
         if after is None:
-            return _out_of_turn(writer, self._seat.state, call)
+            return out_of_turn(writer, self._seat.state, call)
         self._seat.state = after
         return Error(self._seat, writer, request)
 
     def _restore_next(self, request: Request, writer: Writer) -> Exchange:
         after = runtime_states.after(self._seat.state, Call.RESTORE_NEXT)
         if after is None:
-            return _out_of_turn(writer, self._seat.state, Call.RESTORE_NEXT)
+            return out_of_turn(writer, self._seat.state, Call.RESTORE_NEXT)
         self._seat.state = after
         return Refusal(writer, 200, b"", _JSON)
 
@@ -299,7 +312,8 @@ def _refusal(writer: Writer, refused: tuple[int, str, str]) -> Refusal:
     return Refusal(writer, status, error_documents.refusal(error_type, message), _JSON)
 
 
-def _out_of_turn(writer: Writer, state: State, call: Call) -> Refusal:
+def out_of_turn(writer: Writer, state: State, call: Call) -> Refusal:
+    """The refusal of what the runtime may not ask for now."""
     return _refusal(writer, (403, "InvalidStateTransition", runtime_states.objection(state, call)))
 
 

@@ -11,6 +11,7 @@ When the grace is over it is killed.
 import asyncio
 import math
 import signal
+import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,6 +25,7 @@ from penstock.protocol.runtime_api import InvocationInfo
 from . import outcomes
 from .backends import Exit
 from .invocation import Invocation
+from .runtime_api import RuntimeApi
 from .runtime_states import State
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ _KEPT = 16 * limits.KIB  # of an event, while its response is streamed
 class Seat:
     def __init__(self, environment: "Environment") -> None:
         self.environment = environment
+        self.api = RuntimeApi(self)
+        self.connection: socket.socket | None = None  # of the own runtime
         self.invocation: Invocation | None = None
         self.state = State.STARTED  # of its runtime
         self.attempt = ""  # names the invocation among all that share its request id
@@ -58,6 +62,9 @@ class Seat:
     def given_up(self) -> bool:
         """Whether nobody waits any more for what the runtime was given to do."""
         return self.invocation is None or self.invocation.abandoned
+
+    def runs(self, request_id: str) -> bool:
+        return self.invocation is not None and self.invocation.request_id == request_id
 
     def asked(self, writer: Writer) -> None:
         """The runtime asks for an event, when it may: it is free, or is given the same one again."""
@@ -102,18 +109,22 @@ class Seat:
         """The runtime reports that the function could not be initialised."""
         self.environment.init_failed(error_type, document)
 
-    def _free(self) -> None:
-        """It is done with one event, or with its init, and asks for the next."""
+    def _free(self, how: str = "the generator was closed") -> None:
+        """It is done with one event, or with its init, and asks for the next. If cancelled, this is how."""
         self.state = State.READY
         self._response = None
         self.cancel_timers()
         self.environment.asked()
         if self._cut:
             self._truncated()
-        if self.invocation is not None and not self.invocation.let_go("the generator was closed"):
+        if self.invocation is not None and not self.invocation.let_go(how):
             self.environment.kill()  # it has lost its way, who knows what it does next
-        self.invocation = None
+        self._leave()
         self.environment.free(self)
+
+    def _leave(self) -> None:
+        """Nothing runs on it any more."""
+        self.invocation = None
 
     def _still_there(self) -> None:
         idle = self.state is State.READY or (self.state is State.RUNNING and not self._handed_out)
@@ -127,16 +138,21 @@ class Seat:
 
     # What the environment tells.
 
-    def disconnected(self) -> None:
-        """Its connection has ended, and everything that came over it was read."""
-        self._response = None
+    def lost(self) -> None:
+        """The own runtime's connection has ended, and everything that came over it was read."""
+        if self.environment.ended:
+            self.environment.lost()
+        else:
+            self._response = None
+            self.environment.forsaken()
 
     def exited(self, exit: Exit, how: str) -> bool:
         """The process has ended, and everything it sent was read. Whether an invocation ran."""
-        invocation, self.invocation = self.invocation, None
+        invocation = self.invocation
         if invocation is None:
             return False
         invocation.exited(exit, how)
+        self._leave()
         return True
 
     # What the service wants.
@@ -211,13 +227,18 @@ class Seat:
 
     def overran(self, invocation: Invocation) -> None:
         """It has answered, and has not asked for the next event within the function's time."""
+        self._say_timed_out(invocation)
+        self.environment.kill()
+
+    def _say_timed_out(self, invocation: Invocation) -> None:
         seconds = self.environment.function.timeout
         self.environment.platform(
             f"{invocation.request_id} Task timed out after {seconds:.2f} seconds", invocation
         )
-        self.environment.kill()
 
-    def kill(self) -> None:
+    def timed_out(self, invocation: Invocation, verdict: Outcome) -> None:
+        """The function has not answered within its time: its process is ended, and then it is told."""
+        invocation.condemn(verdict)
         self.environment.kill()
 
     def report(self, invocation: Invocation, outcome: Outcome) -> None:

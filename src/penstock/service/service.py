@@ -40,8 +40,15 @@ class Service:
         starts = 4 * (os.cpu_count() or 1)
         self._aws_limits = config.limits == "aws"
         scaling = Scaling() if self._aws_limits else None
+        # So many calls may run as environments and their seats allow.
+        concurrency = config.max_environments * max((each.concurrency for each in functions), default=1)
         self._pool = Pool(
-            config.max_environments, starts, config.idle_expiry, scaling, ahead=config.start_ahead
+            config.max_environments,
+            starts,
+            config.idle_expiry,
+            scaling,
+            concurrency,
+            ahead=config.start_ahead,
         )
         self._templates = Templates(self)
         self._environments: dict[int, Environment] = {}
@@ -110,6 +117,7 @@ class Service:
                 invocation,
                 self.loop.time(),
                 about=function,
+                seats=function.concurrency,
                 background=call.background,
             )
             self._step()
@@ -150,6 +158,10 @@ class Service:
 
     def stopping(self, environment: Environment) -> None:
         self._pool.stopping(environment.number)
+
+    def drain(self, environment: Environment) -> None:
+        self._pool.drain(environment.number)
+        self._step()
 
     def gone(self, environment: Environment) -> None:
         del self._environments[environment.number]

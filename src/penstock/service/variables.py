@@ -50,6 +50,8 @@ def variables(
         "AWS_XRAY_CONTEXT_MISSING": "LOG_ERROR",
         "PWD": function.root,
     }
+    if function.concurrency > 1:
+        seen["AWS_LAMBDA_MAX_CONCURRENCY"] = str(function.concurrency)
     if function.log_format == "JSON":
         seen["AWS_LAMBDA_LOG_FORMAT"] = "JSON"
         seen["AWS_LAMBDA_LOG_LEVEL"] = function.log_level or "INFO"

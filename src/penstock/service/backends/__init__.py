@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from penstock.protocol import limits
+
 
 class SpawnerError(Exception):
     """Environments cannot be started on an interpreter; the message is for a person."""
@@ -18,6 +20,7 @@ class Spec:
     root: str  # its working folder
     environment: Mapping[str, str]
     data_limit: int  # bytes: the coarse stop beyond MemorySize
+    open_files: int = limits.OPEN_FILES
     command: tuple[str, ...] = ()  # what is executed; (): Penstock's own runtime
     template: bool = False  # it does not run, it is to be forked
 

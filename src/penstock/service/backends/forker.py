@@ -66,6 +66,7 @@ class Forker:
             "environment": dict(spec.environment),
             "root": spec.root,
             "data_limit": spec.data_limit,
+            "open_files": spec.open_files,
             "command": spec.command,
             "template": spec.template,
         }

@@ -49,6 +49,14 @@ def asynchronous(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[...
 
 
 @asynchronous
+async def test_a_function_s_concurrency_is_a_variable_of_its_own(catalog: Catalog) -> None:
+    for said, expected in (("100", 100), ("many", 1)):
+        variables = {"Variables": {"PENSTOCK_CONCURRENCY": said}}
+        await catalog.add(entry(f"app-{said}", Environment=variables))
+        assert catalog.resolve(f"app-{said}").concurrency == expected
+
+
+@asynchronous
 async def test_a_function_is_run_as_its_configuration_says(catalog: Catalog) -> None:
     variables = {"Variables": {"A": "own"}}
     logging = {"LogFormat": "JSON", "ApplicationLogLevel": "DEBUG"}
@@ -61,6 +69,7 @@ async def test_a_function_is_run_as_its_configuration_says(catalog: Catalog) -> 
     )
     assert (function.runtime, function.timeout, function.memory_mb) == ("python3.12", 3, 128)
     assert (function.idle_timeout, function.version, function.tenants) == (7.0, LATEST, False)
+    assert function.concurrency == 1
     assert (function.log_format, function.log_level) == ("JSON", "DEBUG")
     assert function.environment == {"PATH": "/bin", "A": "own"}
     assert catalog.resolve("app") is function

@@ -10,7 +10,14 @@ import pytest
 
 from penstock.service import runtimes
 from penstock.service.functions import Function
-from penstock.service.runtimes import Launch, RuntimeNotInstalled, Unavailable, UnknownRuntime, launch
+from penstock.service.runtimes import (
+    Launch,
+    RuntimeNotInstalled,
+    Unavailable,
+    UnknownRuntime,
+    concurrency,
+    launch,
+)
 
 OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"
 
@@ -165,6 +172,17 @@ def test_awslambdaric_on_the_functions_own_interpreter(machine: Machine) -> None
     environment = {"PENSTOCK_RUNTIME_CLIENT": "awslambdaric"}
     function = Function("app", "app.handler", str(machine.code), python, environment=environment)
     assert launch(function, machine.notes.append).command[0] == python
+
+
+@pytest.mark.parametrize("said", ["0", "1601", "-1", "many", "", "1.5", "²"])
+def test_a_concurrency_that_there_is_not(machine: Machine, said: str) -> None:
+    with pytest.raises(Unavailable, match="PENSTOCK_CONCURRENCY is a whole number from 1 to 1600, not"):
+        machine.launch(PENSTOCK_CONCURRENCY=said)
+
+
+def test_a_concurrency() -> None:
+    assert concurrency({}) == 1
+    assert concurrency({"PENSTOCK_CONCURRENCY": "1600"}) == 1600
 
 
 def test_a_client_that_there_is_not(machine: Machine) -> None:

@@ -247,7 +247,7 @@ def test_too_much_memory_is_told_to_all(run: Run, monkeypatch: pytest.MonkeyPatc
     async def test() -> None:
         async with Bench(THREE) as bench:
             environment, running = await started(bench, 2)
-            monkeypatch.setattr(environment_module, "_PAGE", 1 << 40)
+            monkeypatch.setattr(environment_module, "PAGE", 1 << 40)
             for each in running:
                 assert (await each.response.outcome()).ending is Ending.OUT_OF_MEMORY
             assert len(environment.signals) == 1

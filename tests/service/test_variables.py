@@ -73,3 +73,9 @@ def test_nothing_of_the_service_itself_leaks(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     monkeypatch.setenv("PENSTOCK_PORT", "1")
     assert not {"AWS_SECRET_ACCESS_KEY", "PENSTOCK_PORT"} & made().keys()
+
+
+def test_how_many_may_run_at_once() -> None:
+    for concurrency, said in ((1, None), (100, "100")):
+        function = Function("app", "mod.handler", "/code", "python", concurrency=concurrency)
+        assert variables(function, "", "", "fd:3").get("AWS_LAMBDA_MAX_CONCURRENCY") == said

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 from penstock.protocol.call import FunctionNotFound
 
+from . import runtimes
 from .code import Code, CodeMissing, CodeStore
 from .functions import LATEST, Function, function_arn
 from .store import Store, StoreError
@@ -303,6 +304,7 @@ class Catalog:
             return target
         base = target.environment if target else self._defaults.environment
         runtime = "" if target else configuration.get("Runtime", "")
+        variables = {**base, **(configuration.get("Environment") or {}).get("Variables", {})}
         on_versions = (configuration.get("SnapStart") or {}).get("ApplyOn") == "PublishedVersions"
         snapshot = target.snapshot if target else on_versions and version is not entry.latest
         return Function(
@@ -313,15 +315,24 @@ class Catalog:
             timeout=configuration["Timeout"],
             memory_mb=configuration["MemorySize"],
             idle_timeout=self._defaults.idle_timeout,
-            environment={**base, **(configuration.get("Environment") or {}).get("Variables", {})},
+            environment=variables,
             version=version.version,
             runtime=runtime,
             generation=version.generation,
             tenants=tenancy.get("TenantIsolationMode") == "PER_TENANT",
             log_format=logging.get("LogFormat", "Text"),
             log_level=logging.get("ApplicationLogLevel", ""),
+            concurrency=target.concurrency if target else _concurrency(variables),
             snapshot=snapshot,
         )
+
+
+def _concurrency(variables: Mapping[str, str]) -> int:
+    """How many invocations its environments run at once."""
+    try:
+        return runtimes.concurrency(variables)
+    except runtimes.Unavailable:
+        return 1  # no environment will start, and each call is told why
 
 
 def _members(value: Any) -> Document:

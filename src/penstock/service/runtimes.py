@@ -36,6 +36,8 @@ KNOWN = (*PYTHON, *NODE, *PROVIDED, *OTHERS)
 
 CLIENT = "PENSTOCK_RUNTIME_CLIENT"  # a function's own variable: which runtime client its Python has
 AWSLAMBDARIC = "awslambdaric"
+CONCURRENCY = "PENSTOCK_CONCURRENCY"  # likewise: how many invocations one environment runs at once
+MOST_CONCURRENT = 1600  # AWS's PerExecutionEnvironmentMaxConcurrency
 PATH = "/usr/local/bin:/usr/bin:/bin"  # a function's, if it has none
 
 _OLDEST = (3, 11)  # that Penstock's own runtime works on
@@ -90,6 +92,14 @@ def _home() -> Path:
         return Path("/nonexistent")
 
 
+def concurrency(environment: Mapping[str, str]) -> int:
+    """What a function's variables say of its concurrency. Raises Unavailable."""
+    said = environment.get(CONCURRENCY, "1")
+    if not (said.isascii() and said.isdigit() and 1 <= int(said) <= MOST_CONCURRENT):
+        raise Unavailable(f"{CONCURRENCY} is a whole number from 1 to {MOST_CONCURRENT}, not {said!r}")
+    return int(said)
+
+
 def launch(function: Function, note: Callable[[str], None]) -> Launch:
     """How to start an environment of `function`.
 
@@ -97,6 +107,7 @@ def launch(function: Function, note: Callable[[str], None]) -> Launch:
     Raises Unavailable.
     """
     runtime = function.runtime
+    concurrency(function.environment)
     if runtime == "" or runtime in PYTHON:
         return _python(function, note)
     if runtime in NODE:

@@ -182,6 +182,9 @@ def test_settings_reach_the_functions():
     assert (function.timeout, function.memory_mb, function.idle_timeout) == (3.0, 256, None)
     (function,) = functions("dev", environ={}, idle_timeout="2.5")
     assert function.idle_timeout == 2.5
+    assert not function.snapshot
+    (function,) = functions("dev", environ={}, snapshot=True)
+    assert function.snapshot
 
 
 def test_more_time_than_aws_gives_is_remarked_upon():

@@ -124,6 +124,37 @@ def test_init_error(service: OwnSocket | Tcp) -> None:
     assert side.raw() == b""  # it does not ask for an event
 
 
+def test_a_restored_function_has_a_fresh_connection(tcp: Tcp) -> None:
+    api = tcp.api()
+    tcp.sides[0].answer(200, b"")
+    api.restore_next()
+    assert tcp.sides[0].read().path == "/2018-06-01/runtime/restore/next"
+    side = tcp.connection()
+    side.event()
+    assert api.next().payload == b"{}"
+    api.close()
+
+
+def test_a_restore_that_is_refused(tcp: Tcp) -> None:
+    api = tcp.api()
+    tcp.sides[0].answer(403, b"no")
+    with pytest.raises(ApiError, match="answered 403 to restore/next: b'no'"):
+        api.restore_next()
+    api.close()
+
+
+def test_restore_error(service: OwnSocket | Tcp) -> None:
+    api = service.api()
+    (side,) = service.sides
+    side.accept()
+    api.restore_error("Runtime.AfterRestoreError", b"{}")
+    sent = side.read()
+    assert (sent.method, sent.path) == ("POST", "/2018-06-01/runtime/restore/error")
+    assert sent.headers[runtime_api.ERROR_TYPE.lower()] == "Runtime.AfterRestoreError"
+    api.close()
+    assert side.raw() == b""
+
+
 def test_a_stream_over_tcp_has_a_connection_of_its_own(tcp: Tcp) -> None:
     api = tcp.api()
     connection = api.stream_connection()

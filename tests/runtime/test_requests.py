@@ -23,6 +23,7 @@ def test_an_attempt_is_named_until_the_next_begins() -> None:
     ):
         assert b"\r\nLambda-Runtime-Invocation-Id: try-1\r\n" in head
     assert b"Invocation-Id" not in requests.init_error("ValueError", 0)
+    assert b"Invocation-Id" not in requests.restore_error("ValueError", 0)
     requests.begin("")
     assert b"Invocation-Id" not in requests.response("id", "text/plain", 0)
 

@@ -180,6 +180,22 @@ async def test_published_versions_are_functions_of_their_own(catalog: Catalog) -
 
 
 @asynchronous
+async def test_snap_start_is_for_published_versions(catalog: Catalog) -> None:
+    await catalog.add(entry(SnapStart={"ApplyOn": "PublishedVersions"}))
+    assert catalog.published("app") is None
+    assert catalog.published("other") is None
+    async with catalog.edit("app") as app:
+        for number in ("1", "2"):
+            app.versions[number] = replace(app.latest, version=number)
+    assert not catalog.resolve("app").snapshot
+    assert catalog.resolve("app", "1").snapshot
+    newest = catalog.published("app")
+    assert newest is not None
+    assert newest.version == "2"
+    assert newest.snapshot
+
+
+@asynchronous
 async def test_a_change_shares_the_published_versions(catalog: Catalog) -> None:
     made = entry()
     made.versions = {str(number): replace(made.latest, version=str(number)) for number in range(1, 4)}

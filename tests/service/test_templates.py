@@ -190,6 +190,16 @@ def test_the_one_unused_longest_is_let_go_when_there_are_too_many(run: Run) -> N
     run(test())
 
 
+def test_at_the_start_no_more_are_made_than_are_kept(run: Run) -> None:
+    async def test() -> None:
+        bench = Bench(SNAPSHOT, max_templates=1)
+        bench.functions.by_name["other"] = replace(bench.functions.by_name["other"], snapshot=True)
+        async with bench:
+            assert not only(bench).unwanted
+
+    run(test())
+
+
 def test_a_published_version_has_its_own_ahead(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         async with Bench() as bench:

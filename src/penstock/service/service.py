@@ -80,7 +80,7 @@ class Service:
         for python in {function.python for function in self.functions}:
             await self.backend.start(python)
         for function in self.functions:
-            self._templates.prepare(function)
+            self._templates.prepare(function, among_others=True)
 
     async def stop(self, drain: float) -> None:
         """Refuse new calls, give running ones `drain` seconds, then end every process."""

@@ -75,8 +75,10 @@ class Templates:
             self._live.pop(next(iter(self._live))).let_go()
         return template
 
-    def prepare(self, function: Function) -> None:
-        """Have it made ahead, as far as that can be done."""
+    def prepare(self, function: Function, *, among_others: bool = False) -> None:
+        """Have it made ahead, as far as that can be done; `among_others`: not in the place of another."""
+        if among_others and len(self._live) >= self._host.config.max_templates:
+            return
         with contextlib.suppress(OSError):  # so will the first call, and be told
             self.get(function)
 

@@ -1,5 +1,8 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from penstock.service.api import describe
 from penstock.service.api.configuration import architecture
@@ -80,6 +83,21 @@ def test_members_that_were_given() -> None:
     assert not shown.keys() & {"KMSKeyArn", "FileSystemConfigs"}
     app.latest.configuration["DeadLetterConfig"] = {"TargetArn": ""}
     assert "DeadLetterConfig" not in describe.listed(FUNCTIONS, app, app.latest, "")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "apply_on", "status"),
+    [
+        ("python3.12", "PublishedVersions", "On"),
+        ("python3.12", "None", "Off"),
+        ("nodejs22.x", "PublishedVersions", "Off"),
+    ],
+)
+def test_snap_start_is_for_versions_on_python(runtime: str, apply_on: str, status: str) -> None:
+    app = entry(Runtime=runtime, SnapStart={"ApplyOn": apply_on})
+    published = replace(app.latest, version="1")
+    shown = describe.listed(FUNCTIONS, app, published, "1")
+    assert shown["SnapStart"] == {"ApplyOn": apply_on, "OptimizationStatus": status}
 
 
 def test_lists_do_not_say_whether_it_is_ready() -> None:

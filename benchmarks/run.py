@@ -28,11 +28,11 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="short and few rounds: does it work at all?")
     parser.add_argument("--only", metavar="W2,W3", help="these workloads (all)")
-    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each system at most (5; quick: 2)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of each system at most (3; quick: 2)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="the JSON file; the Markdown goes beside it")
     parser.add_argument("--systems", metavar="NAMES", help=f"which to measure ({','.join(NAMES)})")
     options = parser.parse_args()
-    options.rounds = options.rounds if options.rounds is not None else 2 if options.quick else 5
+    options.rounds = options.rounds if options.rounds is not None else 2 if options.quick else 3
     if options.rounds < 1:
         parser.error("--rounds: expected at least 1")
     options.workloads = _chosen(parser, "--only", options.only, {each.key: each for each in ALL})

@@ -53,7 +53,7 @@ WORKLOADS = (
         work="forms",
         ours=dict.fromkeys(LINES, ()),
         measure=lines,
-        most_rounds=3,
+        most_rounds=2,
     ),
     Workload(
         key="W11",
@@ -66,6 +66,6 @@ WORKLOADS = (
         work="sizes",
         ours=dict.fromkeys(SIZES, ()),
         measure=sizes,
-        most_rounds=3,
+        most_rounds=2,
     ),
 )

@@ -61,7 +61,7 @@ def _scaled(
         work=work,
         ours=dict.fromkeys(TIMES, ()),
         measure=lambda system, quick: measure(system, quick, TIMES[system.name]),
-        most_rounds=2,
+        most_rounds=1,
     )
 
 

@@ -17,7 +17,7 @@ PAUSE = 0.02
 def measure(system: System, quick: bool) -> Round:
     values = {}
     samples = 0
-    for clients, rest, count in ((1, 0.005, 150), (32, 0.1, 600)):
+    for clients, rest, count in ((1, 0.005, 100), (32, 0.1, 600)):
         path = f"{system.path}?seconds={rest}"
         count = count // 3 if quick else count
         latencies = load("first_byte", system, path=path, clients=clients, count=count, pause=PAUSE)[
@@ -54,6 +54,6 @@ WORKLOAD = Workload(
     ),
     work="rest",
     measure=measure,
-    rivals=(*SERVERS, "relay → loop"),
+    rivals=SERVERS,
     checks=checks,
 )

@@ -35,5 +35,5 @@ WORKLOAD = Workload(
     measure=measure,
     rivals=("Starlette", "granian", "socket loop"),
     checks=checks,
-    most_rounds=3,
+    most_rounds=2,
 )

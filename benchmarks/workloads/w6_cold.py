@@ -68,5 +68,5 @@ WORKLOAD = Workload(
     measure=measure,
     rivals=("serverless-offline",),
     checks=checks,
-    most_rounds=3,
+    most_rounds=2,
 )

@@ -54,5 +54,5 @@ WORKLOAD = Workload(
     target=target,
     measure=measure,
     checks=checks,
-    most_rounds=3,
+    most_rounds=2,
 )

@@ -61,7 +61,6 @@ WORKLOAD = Workload(
     ),
     work="endless",
     measure=measure,
-    rivals=("Starlette",),  # a minute each
     checks=checks,
     most_rounds=1,
 )

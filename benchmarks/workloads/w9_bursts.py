@@ -2,9 +2,9 @@
 stream takes 100 ms, and a new environment 100 ms before it can serve (imports and module code).
 
 Requests come at random moments (the same ones every time), whatever becomes of those before; each burst needs
-more environments than there were. `--start-ahead 0` starts none before a call needs it. From the sending of a request to the first byte of its body. A request
-that took 50 ms or more is counted as one that waited for a start. The first request starts the service's
-first environment and is not counted.
+more environments than there were. `--start-ahead 0` starts none before a call needs it. From the sending of
+a request to the first byte of its body. A request that took 50 ms or more is counted as one that waited for
+a start. The first request starts the service's first environment and is not counted.
 """
 
 import random
@@ -62,5 +62,5 @@ WORKLOAD = Workload(
     work="bursty",
     ours={"Penstock": (), "Penstock --start-ahead 0": ("--start-ahead", "0")},
     measure=measure,
-    most_rounds=3,
+    most_rounds=2,
 )

@@ -96,7 +96,7 @@ def test_one_workload_from_start_to_report(tmp_path):
     (workload,) = results["workloads"]
     assert list(workload["rounds"]) == ["Penstock", "socket loop"]
     (measured,) = workload["rounds"]["Penstock"]
-    assert measured["samples"] == 250
+    assert measured["samples"] == 33 + 200
     assert 0 < measured["values"]["p50_1"] <= measured["values"]["p99_1"]
     assert set(workload["memory"]["Penstock"]) == {"service", "spawner", "environment"}
     assert workload["metrics"][0]["ratios"].keys() == {"socket loop"}

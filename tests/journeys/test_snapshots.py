@@ -215,3 +215,24 @@ def test_snap_start_through_the_lambda_api(platform: Start) -> None:
 def made(platform: Platform) -> list[str]:
     lines = [line["message"] for line in platform.find(event="log")]
     return [line for line in lines if line.startswith("initialised template made in ")]
+
+
+def test_environments_of_many_invocations_are_forks_too(platform: Start) -> None:
+    source = """
+        import asyncio, logging, os, sys
+        init = os.getpid()
+        own = logging.StreamHandler(sys.stderr)  # knows the stream of the init
+        async def lambda_handler(event, context):
+            print("printed")
+            own.emit(logging.makeLogRecord({"msg": "logged"}))
+            await asyncio.sleep(0.3)
+            return {"pid": os.getpid(), "initialised": init != os.getpid(), "id": context.aws_request_id}
+        """
+    many = platform({"many": source}, "--snapshot", "--concurrency", "10")
+    callers = [Caller(many, "/") for _ in range(4)]
+    answers = [json.loads(caller.finish().body) for caller in callers]
+    assert len({answer["pid"] for answer in answers}) < 4
+    assert all(answer["initialised"] for answer in answers)
+    for answer in answers:
+        for message in ("printed", "logged"):
+            many.wait_for(event="log", message=message, requestId=answer["id"])

@@ -53,8 +53,9 @@ class Runtime:
     def close(self) -> None:
         self.listener.close()
         self.side.sock.close()
-        if self.process.poll() is None:
-            self.process.kill()
+        self.process.kill()
+        assert self.process.stdout is not None
+        if not self.process.stdout.closed:
             self.process.communicate()
 
 

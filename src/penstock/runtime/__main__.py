@@ -11,7 +11,7 @@ import os
 import sys
 
 from . import errors, logs, snapshot
-from .api import ApiError, Retired, RuntimeApi, ServiceGone
+from .api import ApiError, Retired, RuntimeApi, ServiceGone, is_own
 from .errors import RuntimeFault
 from .handler import load
 from .stream import Disconnected
@@ -44,15 +44,11 @@ def main(restored: Handler | None = None) -> NoReturn:
     """
     status = 0
     try:
-        if restored is None:
-            logs.install()
-            snapshot.offer()
-        api = RuntimeApi(os.environ["AWS_LAMBDA_RUNTIME_API"])
         concurrency = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY") or 1)
-        if concurrency > 1:
-            from . import tagged  # imported only where it is needed: start-up is dear
-
-            tagged.install(api.own)
+        address = os.environ["AWS_LAMBDA_RUNTIME_API"]
+        if restored is None:
+            begin(concurrency, own=is_own(address))
+        api = RuntimeApi(address)
         if restored is None:
             handler = _load(api)
             if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
@@ -81,6 +77,16 @@ def main(restored: Handler | None = None) -> NoReturn:
         _print_exception()
         status = 1
     leave(status)
+
+
+def begin(concurrency: int, *, own: bool) -> None:
+    """Have what a function's init needs: its output, the module for its hooks."""
+    logs.install()
+    snapshot.offer()
+    if concurrency > 1:
+        from . import tagged  # imported only where it is needed: start-up is dear
+
+        tagged.install(own)
 
 
 def _load(api: RuntimeApi) -> Handler:

@@ -125,6 +125,11 @@ class Connection:
         return data
 
 
+def is_own(address: str) -> bool:
+    """Whether a Runtime API is that of Penstock's own service, by its address."""
+    return address.startswith("fd:")
+
+
 class RuntimeApi:
     """Talks to the Runtime API at `address`: `host:port`, or `fd:N`."""
 

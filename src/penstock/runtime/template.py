@@ -65,8 +65,10 @@ class _Failed(Exception):
 
 
 def _initialise(control: socket.socket) -> Handler:
-    logs.install()
-    snapshot.offer()
+    concurrency = int(os.environ.get("AWS_LAMBDA_MAX_CONCURRENCY") or 1)
+    runtime.begin(concurrency, own=True)
+    if concurrency > 1:
+        from . import lanes  # noqa: F401  # its forks need not import it
     kind = ""
     try:
         handler = load(os.environ.get("_HANDLER", ""), os.environ.get("LAMBDA_TASK_ROOT", os.getcwd()))

@@ -203,6 +203,20 @@ def test_one_that_holds_what_cannot_be_shared_is_refused(service: Service) -> No
     assert service.receive()["status"] == 0
 
 
+@pytest.mark.parametrize(
+    "init",
+    [
+        "import socket; socket.send_fds = None",  # what a rehearsal needs
+        "import os; os.close(0)",  # what a blank needs
+        "import os; os.register_at_fork(after_in_child=lambda: os.environ.pop('NEVER', None))",
+    ],
+)
+def test_an_init_may_change_what_forks_rely_on(service: Service, init: str) -> None:
+    template = Template(service, f"{init}\ndef handler(event, context): return event")
+    for number in range(3):
+        assert template.called(template.spawn(f"e{number}"), number) == number
+
+
 def test_it_buries_its_environments_and_what_they_left(service: Service) -> None:
     source = """
         import os, time

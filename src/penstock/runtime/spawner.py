@@ -101,6 +101,7 @@ class Spawner:
         self._marks: dict[int, int] = {}  # pid → mark
         self._unstarted: dict[int, int] = {}  # pid → the pipe that says why its command was not executed
         self._blank: Blank | None = None
+        self._makes_blanks = True
 
     def serve(self) -> None:
         self._send({"ready": sys.version.split()[0], "pid": os.getpid()})
@@ -109,7 +110,7 @@ class Spawner:
         poll.register(self._wake, select.POLLIN)
         try:
             while True:
-                happened = poll.poll(_QUIET if self._blank is None else None)
+                happened = poll.poll(_QUIET if self._blank is None and self._makes_blanks else None)
                 if not happened:
                     self._blank = Blank.fork(self._be, self._own())
                 for fd, _ in happened:
@@ -197,6 +198,8 @@ class Spawner:
             if self._blank is not None and pid == self._blank.pid:
                 self._blank.orders.close()
                 self._blank = None
+                # It ended by itself: so would the next, and the one after that.
+                self._makes_blanks = not os.WIFEXITED(status)
             if environment is not None:
                 del self._marks[pid]
                 with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -272,7 +275,8 @@ def _wait_for_order(fd: int, be: Be, others: Sequence[int]) -> None:
         os.dup2(0, output)  # not the spawner's, whose end must be seen
     os.dup2(fd, _DIAL, inheritable=False)
     close_all(others)
-    rehearsal.rehearse(4)
+    with contextlib.suppress(Exception):  # of a template: its function may have changed Python itself
+        rehearsal.rehearse(4)
     orders = socket.socket(fileno=_DIAL)
     message, fds, _, _ = socket.recv_fds(orders, MESSAGE_SIZE, 2)
     if not message:

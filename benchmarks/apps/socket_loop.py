@@ -1,6 +1,7 @@
 """The barest program that does the work: `python socket_loop.py 0` serves a free port.
 
-A thread for each connection, which reads a request and sends what is asked for. It checks nothing.
+With a path it serves a unix socket. A thread for each connection, which reads a request and sends what is
+asked for. It checks nothing.
 """
 
 import socket
@@ -41,8 +42,13 @@ def accept(listener: socket.socket) -> None:
 
 
 def main() -> None:
-    with socket.create_server(("127.0.0.1", int(sys.argv[1])), backlog=2048) as listener:
-        print(f"listening on {listener.getsockname()[1]}", flush=True)
+    where = sys.argv[1]
+    if where.isdigit():
+        listener = socket.create_server(("127.0.0.1", int(where)), backlog=2048)
+    else:
+        listener = socket.create_server(where, family=socket.AF_UNIX, backlog=2048)
+    with listener:
+        print(f"listening on {listener.getsockname()[1] if where.isdigit() else where}", flush=True)
         accept(listener)
 
 

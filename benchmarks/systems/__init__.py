@@ -55,6 +55,12 @@ RIVALS = {
             proxies.Nginx.missing,
         ),
         Rival(
+            "nginx → loop, unix",
+            "The same over a unix socket.",
+            proxies.NginxUnix,
+            proxies.NginxUnix.missing,
+        ),
+        Rival(
             "relay → loop",
             "The barest Python program that copies from a unix socket to TCP, before the socket loop.",
             proxies.Relay,

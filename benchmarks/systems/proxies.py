@@ -23,7 +23,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     keepalive_requests 1000000000;
-    upstream loop {{ server 127.0.0.1:{upstream}; keepalive 256; }}
+    upstream loop {{ server {upstream}; keepalive 256; }}
     server {{
         listen 127.0.0.1:{port} backlog=2048;
         location / {{
@@ -39,51 +39,60 @@ http {{
 """
 
 
-class Nginx(OnPort):
+class BeforeLoop(System):
+    """A system with the socket loop behind it, which ends with it."""
+
+    loop: SocketLoop
+
+    def processes(self) -> dict[int, str]:
+        return {**super().processes(), self.loop.pid: "socket loop"}
+
+    def stop(self) -> None:
+        super().stop()
+        self.loop.stop()
+
+
+class Nginx(BeforeLoop, OnPort):
     """nginx, with its buffering off, before the socket loop over TCP."""
 
     name = "nginx → loop"
+    unix = False
 
     def __init__(self, job: Job) -> None:
-        self._loop = SocketLoop(job)
+        self.loop = SocketLoop(job, self.unix)
         configuration = job.folder / "nginx.conf"
+        upstream = f"unix:{self.loop.socket}" if self.unix else "{}:{}".format(*self.loop.address)
 
         def command(port: int) -> list[str | Path]:
             user = "user root;" if os.getuid() == 0 else ""  # whose temporary folder it is
-            text = NGINX.format(user=user, folder=job.folder, port=port, upstream=self._loop.address[1])
+            text = NGINX.format(user=user, folder=job.folder, port=port, upstream=upstream)
             configuration.write_text(text)
             return ["nginx", "-e", "stderr", "-p", job.folder, "-c", configuration]
 
-        try:
-            super().__init__(command, f"/{job.work}", job.folder / "nginx.log")
-        except BaseException:
-            self._loop.stop()
-            raise
+        super().__init__(command, f"/{job.work}", job.folder / "nginx.log")
 
     @staticmethod
     def missing() -> str:
         return "" if shutil.which("nginx") else "not installed: nginx (benchmarks/rivals installs it)"
 
-    def processes(self) -> dict[int, str]:
-        return {**super().processes(), self._loop.pid: "socket loop"}
 
-    def stop(self) -> None:
-        super().stop()
-        self._loop.stop()
+class NginxUnix(Nginx):
+    name = "nginx → loop, unix"
+    unix = True
 
 
-class Relay(System):
+class Relay(BeforeLoop):
     """A copying relay, from the socket loop's unix socket to TCP."""
 
     name = "relay → loop"
 
     def __init__(self, job: Job) -> None:
-        upstream = job.folder / "loop.socket"
-        command = [sys.executable, APPS / "relay.py", upstream]
+        self.loop = SocketLoop(job, unix=True)
+        command = [sys.executable, APPS / "relay.py", self.loop.socket]
         super().__init__(command, f"/{job.work}", job.folder / "relay.log")
 
     def role(self, pid: int) -> str:
-        return "relay" if pid == self.pid else "socket loop"
+        return "relay"
 
     def _listening(self, log: str) -> Address | None:
         return listening_line(log)

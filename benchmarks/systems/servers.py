@@ -49,8 +49,9 @@ class SocketLoop(System):
 
     name = "socket loop"
 
-    def __init__(self, job: Job) -> None:
-        command = [sys.executable, APPS / "socket_loop.py", "0"]
+    def __init__(self, job: Job, unix: bool = False) -> None:
+        self.socket = job.folder / "loop.socket"  # where it is, if there
+        command = [sys.executable, APPS / "socket_loop.py", self.socket if unix else "0"]
         super().__init__(command, f"/{job.work}", job.folder / "loop.log")
 
     def _listening(self, log: str) -> Address | None:
@@ -59,5 +60,5 @@ class SocketLoop(System):
 
 def listening_line(log: str) -> Address | None:
     """How our bare programs say where they are."""
-    found = re.search(r"listening on (\d+)\n", log)
-    return ("127.0.0.1", int(found[1])) if found else None
+    found = re.search(r"listening on (.+)\n", log)
+    return ("127.0.0.1", int(found[1]) if found[1].isdigit() else 0) if found else None

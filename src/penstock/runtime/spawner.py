@@ -48,7 +48,7 @@ from penstock.protocol import limits
 # What an environment needs is imported before it is forked; also what only some need, but which takes
 # long: asyncio 40 ms, logging 5 ms.
 from . import __main__ as runtime
-from . import aio, log_records, logs, rehearsal  # noqa: F401
+from . import aio, lanes, log_records, logs, rehearsal, tagged  # noqa: F401
 
 MESSAGE_SIZE = 1024 * 1024
 _DIAL = runtime.DIAL  # where a blank has its orders, until it has connections

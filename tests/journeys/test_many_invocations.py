@@ -220,7 +220,7 @@ def test_one_that_does_not_let_go_has_its_environment_replaced_when_the_others_h
         await whole(platform, others, tasks)
         wait_until(lambda: not alive(stuck.pid), "the environment to end")
 
-    flags = ("--concurrency", "3", "--cancel-grace", "0.3")
+    flags = ("--concurrency", "3", "--start-ahead", "0", "--cancel-grace", "0.3")
     with Platform(tmp_path, {"app": TICKING}, *flags) as platform:
         asyncio.run(hold(platform))
 
@@ -238,7 +238,7 @@ def test_a_timeout_ends_its_own_invocation_only(tmp_path):
         await whole(platform, others, tasks)
         wait_until(lambda: slow.request_id in printed(platform, "ended"), "its clean-up")
 
-    flags = ("--concurrency", "3", "--timeout", "2")
+    flags = ("--concurrency", "3", "--start-ahead", "0", "--timeout", "2")
     with Platform(tmp_path, {"app": TICKING}, *flags) as platform:
         asyncio.run(hold(platform))
 
@@ -255,7 +255,7 @@ def test_a_crash_ends_all_that_run_there(tmp_path):
             assert (record["ending"], "killed" in record["detail"]) == ("crashed", True)
         assert await pid(platform) != streams[0].pid
 
-    with Platform(tmp_path, {"app": TICKING}, "--concurrency", "10") as platform:
+    with Platform(tmp_path, {"app": TICKING}, "--concurrency", "10", "--start-ahead", "0") as platform:
         asyncio.run(hold(platform))
 
 
@@ -372,7 +372,7 @@ def meet(platform: Platform, count: int = 5) -> list[dict[str, Any]]:
 
 
 def test_a_function_of_the_lambda_api_says_it_by_a_variable(tmp_path):
-    with Platform(tmp_path, {}) as platform:
+    with Platform(tmp_path, {}, "--start-ahead", "0") as platform:
         create(platform, zipped(textwrap.dedent(MEETING)))
         for _ in range(3):
             assert len({answer["pid"] for answer in meet(platform)}) == 1
@@ -388,7 +388,7 @@ def test_a_function_of_the_lambda_api_says_it_by_a_variable(tmp_path):
 
 
 def test_penstock_s_runtime_over_tcp_as_on_aws(tmp_path):
-    with Platform(tmp_path, {}) as platform:
+    with Platform(tmp_path, {}, "--start-ahead", "0") as platform:
         create(platform, executable(BOOTSTRAP, MEETING), Runtime="provided.al2023")
         for _ in range(3):
             answers = meet(platform)
@@ -412,7 +412,9 @@ def test_aws_s_own_client_for_python(tmp_path):
         "*"
     ):  # it imports its C module, which is beside it, and snapshot_restore_py
         (installed / path.name).symlink_to(path)
-    with Platform(tmp_path, {}, env={"PENSTOCK_RUNTIMES": str(tmp_path / "runtimes")}) as platform:
+    with Platform(
+        tmp_path, {}, "--start-ahead", "0", env={"PENSTOCK_RUNTIMES": str(tmp_path / "runtimes")}
+    ) as platform:
         create(
             platform,
             zipped(textwrap.dedent(WAITING)),

@@ -9,7 +9,7 @@ import textwrap
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -
 class Platform:
     """`penstock serve` on free ports, with functions made from source text. A context manager.
 
-    Without functions it is started in `folder` and has no TARGET.
+    Without functions it is started in `folder` and has no TARGET. `under`: a command that runs it.
     """
 
     def __init__(
-        self, folder: Path, functions: dict[str, str], *flags: str, env: dict[str, str] | None = None
+        self,
+        folder: Path,
+        functions: dict[str, str],
+        *flags: str,
+        env: dict[str, str] | None = None,
+        under: Sequence[str] = (),
     ):
         self.folder = folder
         for name, source in functions.items():
@@ -40,7 +45,7 @@ class Platform:
         files = [folder / f"{name}.py" for name in functions]
         target = [str(files[0] if len(files) == 1 else folder)] if files else []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "penstock", "serve", *target, "--port", "0", "--lambda-port", "0"]
+            [*under, sys.executable, "-m", "penstock", "serve", *target, "--port", "0", "--lambda-port", "0"]
             + ([] if "--data" in flags else ["--data", str(folder / ".penstock")])
             + list(flags),
             stdin=subprocess.DEVNULL,

@@ -1,6 +1,7 @@
 """The arithmetic: percentiles of samples, what many rounds say together, and how two systems compare."""
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,3 +38,21 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Summary | None:
     if not pairs or len(pairs) != len(ours):
         return None
     return Summary(len(pairs), min(pairs), statistics.median(ours) / statistics.median(theirs), max(pairs))
+
+
+_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+def wrk(said: str) -> dict[str, float]:
+    """What wrk says at its end: requests, their rate, p50 and p99 in ms. Raises ValueError if one failed."""
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise ValueError(said)
+    count = re.search(r"(\d+) requests in", said)
+    rate = re.search(r"Requests/sec: +([\d.]+)", said)
+    latency = {
+        percent: float(value) * _UNITS[unit]
+        for percent, value, unit in re.findall(r"(\d+)% +([\d.]+)(us|ms|s)\b", said)
+    }
+    if not count or not rate or not int(count[1]) or not {"50", "99"} <= latency.keys():
+        raise ValueError(f"it measured nothing: {said}")
+    return {"count": int(count[1]), "rate": float(rate[1]), "p50": latency["50"], "p99": latency["99"]}

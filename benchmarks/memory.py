@@ -32,7 +32,7 @@ def read(role: str, pid: int) -> ProcessMemory | None:
 
 
 def children(pid: int) -> list[int]:
-    found = []
+    found: list[int] = []
     for task in Path("/proc", str(pid), "task").glob("*/children"):
         try:
             found += map(int, task.read_text().split())

@@ -52,6 +52,35 @@ def test_there_is_no_ratio_to_zero():
     assert figures.ratio([1, 2], [1, 0]) is None
 
 
+WRK = """\
+  Latency Distribution
+     50%  831.00us
+     75%    1.02ms
+     90%    1.90ms
+     99%    1.20s
+  3356 requests in 1.01s, 373.54KB read
+Requests/sec:   3313.75
+"""
+
+
+def test_wrks_figures_are_read():
+    assert figures.wrk(WRK) == {"count": 3356, "rate": 3313.75, "p50": pytest.approx(0.831), "p99": 1200}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        WRK.replace("3356", "0"),
+        WRK + "  Non-2xx or 3xx responses: 1\n",
+        WRK + "  Socket errors: connect 0\n",
+    ],
+)
+def test_wrks_failures_are_no_figures(said):
+    with pytest.raises(ValueError, match=r"requests|nothing"):
+        figures.wrk(said)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3, 7, 100])
 def test_chunks_are_counted_however_reads_cut_them(step):
     body = b"5\r\nhello\r\n10\r\n0123456789abcde\n\r\n0\r\n\r\n"

@@ -39,7 +39,7 @@ class System:
     name: str
 
     def __init__(
-        self, command: Sequence[str | Path], path: str, log: Path, *, environ: dict[str, str] | None = None
+        self, command: Sequence[object], path: str, log: Path, *, environ: dict[str, str] | None = None
     ) -> None:
         self.path = path  # where the work of the workload is
         self._log = log
@@ -114,7 +114,7 @@ class System:
 class OnPort(System):
     """A server that cannot choose a port by itself: it is told one that was free a moment ago."""
 
-    def __init__(self, command: Callable[[int], Sequence[str | Path]], path: str, log: Path) -> None:
+    def __init__(self, command: Callable[[int], Sequence[object]], path: str, log: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._port: int = free.getsockname()[1]
         super().__init__(command(self._port), path, log)

@@ -37,12 +37,12 @@ class CargoLambda(OnPort):
         (job.folder / "Cargo.toml").write_text(CARGO)
         (job.folder / "main.rs").write_text("fn main() {}\n")
 
-        def command(port: int) -> list[str | Path]:
+        def command(port: int) -> list[object]:
             flags = ["--only-lambda-apis", "--quiet", "-A", "127.0.0.1", "-P", str(port)]
             return [CARGO_LAMBDA, "lambda", "watch", *flags]
 
         super().__init__(command, f"/{job.work}", job.folder / "cargo-lambda.log")
-        worker = [sys.executable, APPS / "cargo_worker.py", *map(str, self.address), str(job.at_once)]
+        worker = [sys.executable, str(APPS / "cargo_worker.py"), *map(str, self.address), str(job.at_once)]
         try:
             self._workers = subprocess.Popen(worker, stdout=subprocess.PIPE)
             assert self._workers.stdout
@@ -88,7 +88,7 @@ class ServerlessOffline(OnPort):
         shutil.copyfile(APPS / "offline_handler.py", job.folder / "handler.py")
         (job.folder / "node_modules").symlink_to(INSTALLED / "node_modules")
 
-        def command(port: int) -> list[str | Path]:
+        def command(port: int) -> list[object]:
             flags = ["--httpPort", port, "--lambdaPort", 0, "--noTimeout", "--noSponsor"]
             # The service's folder is where it is started.
             program = INSTALLED / "node_modules/.bin/serverless"

@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-from pathlib import Path
 
 from .base import APPS, Address, Job, OnPort, System
 from .servers import SocketLoop, listening_line
@@ -63,7 +62,7 @@ class Nginx(BeforeLoop, OnPort):
         configuration = job.folder / "nginx.conf"
         upstream = f"unix:{self.loop.socket}" if self.unix else "{}:{}".format(*self.loop.address)
 
-        def command(port: int) -> list[str | Path]:
+        def command(port: int) -> list[object]:
             user = "user root;" if os.getuid() == 0 else ""  # whose temporary folder it is
             text = NGINX.format(user=user, folder=job.folder, port=port, upstream=upstream)
             configuration.write_text(text)

@@ -1,7 +1,6 @@
 """What a workload is made of, and how the load is put on a system."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from figures import Summary, percentile
+from figures import Summary, percentile, wrk
 from memory import ProcessMemory
 from systems import HERE, System
 
@@ -56,6 +55,9 @@ class Compared:
 
     def ratio(self, rival: str) -> float | None:
         return self.ratios[rival].median if rival in self.ratios else None
+
+    def of(self, system: str) -> float | None:
+        return self.systems[system].median if system in self.systems else None
 
 
 @dataclass(frozen=True)
@@ -152,25 +154,15 @@ def closed_loop(system: System, connections: int, seconds: float) -> dict[str, f
     return measured
 
 
-_UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
-
-
 def _wrk(system: System, connections: int, seconds: float) -> dict[str, float]:
     url = f"http://{system.address[0]}:{system.address[1]}{system.path}"
     length = max(round(seconds), 1)  # it takes whole seconds
     command = ["wrk", "-t1", f"-c{connections}", f"-d{length}s", "--latency", url]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60 + length).stdout
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise LoadFailed(f"wrk: {said}")
-    found = re.search(r"(\d+) requests in", said)
-    latency = {
-        percent: (value, unit) for percent, value, unit in re.findall(r"(\d+)% +([\d.]+)(us|ms|s)\b", said)
-    }
-    rate = re.search(r"Requests/sec: +([\d.]+)", said)
-    if not found or not rate or not int(found[1]) or not {"50", "99"} <= latency.keys():
-        raise LoadFailed(f"wrk measured nothing: {said}")
-    p50, p99 = (float(latency[percent][0]) * _UNITS[latency[percent][1]] for percent in ("50", "99"))
-    return {"count": int(found[1]), "rate": float(rate[1]), "p50": p50, "p99": p99}
+    try:
+        return wrk(said)
+    except ValueError as error:
+        raise LoadFailed(f"wrk: {error}") from None
 
 
 def bound(
@@ -180,9 +172,15 @@ def bound(
     *,
     least: float | None = None,
     most: float | None = None,
+    limit: float | None = None,
 ) -> Check:
-    """A check of one number. A value of None was not measured."""
+    """A check of one number. A value of None was not measured. `limit`: the same number of a bare program."""
     if value is None:
         return Check(kind, text, "not measured", None)
     met = (least is None or value >= least) and (most is None or value <= most)
-    return Check(kind, text, f"{value:,.2f}" if value < 1000 else f"{value:,.0f}", met)
+    measured = _written(value) if limit is None else f"{_written(value)}; a bare program: {_written(limit)}"
+    return Check(kind, text, measured, met)
+
+
+def _written(value: float) -> str:
+    return f"{value:,.2f}" if value < 1000 else f"{value:,.0f}"

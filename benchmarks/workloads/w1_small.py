@@ -12,7 +12,7 @@ from .base import SERVERS, Check, Figures, Metric, Roles, Round, Workload, bound
 
 
 def measure(system: System, quick: bool) -> Round:
-    values = {}
+    values: dict[str, float] = {}
     samples = 0
     for connections in (1, 32):
         result = closed_loop(system, connections, 1.0 if quick else 2.0)

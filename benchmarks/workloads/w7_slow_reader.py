@@ -21,7 +21,7 @@ def measure(system: System, quick: bool) -> Round:
     seconds = 10 if quick else 60
     reader = start_load("trickle", system, rate=RATE, seconds=seconds)
     began = time.monotonic()
-    series = []
+    series: list[dict[str, float]] = []
     first_peaks: dict[int, int] = {}
     peaks: dict[int, int] = {}
     processes = system.memory()

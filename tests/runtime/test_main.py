@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import penstock
 from penstock.protocol import runtime_api
 from runtime_kit import Side
 
@@ -186,3 +187,15 @@ def test_on_aws_a_hook_fails(
     ended, out = runtime.end()
     assert ended == status
     assert "[ERROR] ValueError" in out
+
+
+def test_its_start_imports_nothing_dear() -> None:
+    """What is imported before the first event is asked for delays it; the rest is while it is on its way."""
+    code = "import sys, penstock.runtime.__main__; print(*sys.modules)"
+    source = Path(penstock.__file__).parents[1]  # `-S` keeps what is installed beside it from importing more
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(source)}
+    )
+    dear = "asyncio dataclasses enum inspect json logging re selectors socket threading traceback typing"
+    assert not set(dear.split()) & set(done.stdout.split())
+    assert "penstock.runtime.api" in done.stdout

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import pytest
 
@@ -38,3 +39,10 @@ def test_no_trace_id_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("_X_AMZN_TRACE_ID")
     rehearsal.rehearse(1)
     assert "_X_AMZN_TRACE_ID" not in os.environ
+
+
+def test_of_an_init_nothing_is_left() -> None:
+    before = dict(os.environ), list(sys.path), set(sys.modules)
+    rehearsal.rehearse_init()
+    after = dict(os.environ), list(sys.path), set(sys.modules)
+    assert after == before

@@ -9,14 +9,20 @@ sockets of which this process holds both ends: its answers are written before it
 import os
 import signal
 import socket
+import sys
 from typing import Any
 
 from penstock.protocol import runtime_api
 from penstock.protocol.runtime_api import InvocationInfo
 
-from . import api, logs, loop
+from . import api, handler, logs, loop
 
 _EVENT = b'{"version": "1.0", "path": "/", "headers": {"host": "a"}, "body": null, "isBase64Encoded": false}'
+
+_SOURCE = """
+def lambda_handler(event, context):
+    return {"statusCode": 200, "headers": {"Content-Type": "text/plain"}, "body": iter(["hello"])}
+"""
 
 
 def rehearse(times: int) -> None:
@@ -39,6 +45,22 @@ def rehearse(times: int) -> None:
     os.environ.pop("_X_AMZN_TRACE_ID")
     if trace is not None:
         os.environ["_X_AMZN_TRACE_ID"] = trace
+
+
+def rehearse_init() -> None:
+    """Be given variables and load a handler as an environment does; neither is left."""
+    folder, name = os.path.dirname(runtime_api.__file__), "value"
+    before = list(sys.path)
+    names = [f"_PENSTOCK_{number}" for number in range(30)]
+    try:
+        os.environ.update(dict.fromkeys(names, "of some length, as they are"))
+        handler.load(f"{name}.Value", folder)  # any module that has something to call
+        compile(_SOURCE, "rehearsal", "exec")  # that one has been compiled already
+    finally:
+        for each in names:
+            os.environ.pop(each, None)
+        sys.path[:] = before
+        sys.modules.pop(name, None)
 
 
 def _answers(times: int) -> bytes:

@@ -67,6 +67,7 @@ def main(fd: int) -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     os.dup2(2, 1)  # both a pipe, as in an environment: what its output is like is found out once
     logs.install()
+    rehearsal.rehearse_init()
     rehearsal.rehearse(20)  # Python adapts code that has run a few times
     os.environ.clear()  # nothing of it is for functions, and each of them is the quicker for it
     gc.collect()
@@ -276,6 +277,7 @@ def _wait_for_order(fd: int, be: Be, others: Sequence[int]) -> None:
     os.dup2(fd, _DIAL, inheritable=False)
     close_all(others)
     with contextlib.suppress(Exception):  # of a template: its function may have changed Python itself
+        rehearsal.rehearse_init()
         rehearsal.rehearse(4)
     orders = socket.socket(fileno=_DIAL)
     message, fds, _, _ = socket.recv_fds(orders, MESSAGE_SIZE, 2)

@@ -164,15 +164,22 @@ class FakeEnvironment(Lane):
             self._dial.setblocking(False)
             while True:
                 try:
-                    _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
+                    lane = Lane(Client(self.handed_out()))
                     break
                 except BlockingIOError:
                     await asyncio.sleep(0)
-            sock = socket.socket(fileno=fds[0])
-            sock.setblocking(False)
-            lane = Lane(Client(sock))
         self._lanes.append(lane)
         return lane
+
+    def handed_out(self) -> socket.socket:
+        """The next connection that is handed out. Raises OSError: there is none."""
+        assert self._dial is not None
+        _, fds, _, _ = socket.recv_fds(self._dial, 1, 1)
+        if not fds:
+            raise OSError("the dial was closed")
+        sock = socket.socket(fileno=fds[0])
+        sock.setblocking(False)
+        return sock
 
     def print(self, text: str) -> None:
         os.write(self._log, text.encode())

@@ -24,6 +24,12 @@ from service_kit import Bench, FakeEnvironment
 BASE = b"/2018-06-01/runtime/"
 FOREIGN = {"runtime": "provided.al2023", "timeout": 0.1}
 OWN = {"timeout": 0.1}
+FUNCTIONS = {
+    "own": OWN,
+    "foreign": FOREIGN,
+    "own shared": OWN | {"concurrency": 3},
+    "foreign shared": FOREIGN | {"concurrency": 3},
+}
 STATUS = re.compile(rb"HTTP/1\.1 (\d+) ")
 
 
@@ -129,17 +135,18 @@ steps = st.lists(
 class Runtime:
     """Plays the steps on a started environment, and reads all it is answered."""
 
-    def __init__(self, environment: FakeEnvironment, own: bool) -> None:
+    def __init__(self, environment: FakeEnvironment, own: bool, shared: bool) -> None:
         self.environment = environment
         self.own = own
+        self.shared = shared
         self.answers = b""
         self.id = self.attempt = b"none"
         self.sockets: dict[int, Any] = {}
         self.loop = asyncio.get_running_loop()
 
     def socket(self, number: int) -> Any:
-        """The connection of this number; the own runtime has one only."""
-        number = 0 if self.own else number
+        """The connection of this number; the own runtime has one only, unless its environment is shared."""
+        number = 0 if self.own and not self.shared else number
         if number not in self.sockets:
             try:
                 if self.own:
@@ -147,8 +154,11 @@ class Runtime:
                     self.environment._dial.setblocking(
                         False
                     )  # it is handed another when it was cancelled only
-                    self.environment.connect()
-                    self.sockets[number] = self.environment.client.sock
+                    if self.shared:
+                        self.sockets[number] = self.environment.handed_out()
+                    else:
+                        self.environment.connect()
+                        self.sockets[number] = self.environment.client.sock
                 else:
                     self.sockets[number] = self.environment.dialled()
             except OSError:
@@ -215,7 +225,7 @@ async def play(function: dict[str, Any], script: list[Send | Do], ends: str) -> 
     async with Bench(function, init_timeout=0.1, cancel_grace=0.02) as bench:
         called = [bench.call(payload=b'"' + b"e" * 20_000 + b'"')]
         environment = await bench.environment()
-        runtime = Runtime(environment, own="runtime" not in function)
+        runtime = Runtime(environment, "runtime" not in function, "concurrency" in function)
         for step in script:
             if isinstance(step, Send):
                 runtime.send(step)
@@ -254,7 +264,7 @@ Play = Callable[[Coroutine[Any, Any, None]], None]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("function", [OWN, FOREIGN], ids=["own", "foreign"])
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_whatever_a_runtime_does(
     loop: str, function: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

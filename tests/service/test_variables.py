@@ -77,5 +77,6 @@ def test_nothing_of_the_service_itself_leaks(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_how_many_may_run_at_once() -> None:
     for concurrency, said in ((1, None), (100, "100")):
-        function = Function("app", "mod.handler", "/code", "python", concurrency=concurrency)
+        own = {"AWS_LAMBDA_MAX_CONCURRENCY": "7"}  # not its to say
+        function = Function("app", "mod.handler", "/code", "python", environment=own, concurrency=concurrency)
         assert variables(function, "", "", "fd:3").get("AWS_LAMBDA_MAX_CONCURRENCY") == said

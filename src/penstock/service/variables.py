@@ -32,7 +32,8 @@ def variables(
         "_AWS_XRAY_DAEMON_PORT": "2000",
         **function.environment,
     }
-    seen.pop("AWS_EXECUTION_ENV", None)  # the runtime's to say; the shell's would be another's
+    for name in ("AWS_EXECUTION_ENV", "AWS_LAMBDA_MAX_CONCURRENCY"):
+        seen.pop(name, None)  # not the function's to say; the shell's would be another's
     seen |= runtime or {}
     seen |= {
         "_HANDLER": function.handler,

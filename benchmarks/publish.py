@@ -12,7 +12,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "docs" / "performance.md"
-MEASURED = re.compile(r"<!-- measured: ([\w, ]+) -->\n.*?<!-- end -->", re.DOTALL)
+MEASURED = re.compile(r"<!-- measured: (\w+) -->\n.*?<!-- end -->", re.DOTALL)
 SOURCE = re.compile(r"<!-- results: (.*?) -->")
 
 # What is shown of a workload; its plot and its report have the rest.
@@ -39,13 +39,26 @@ def fill(page: str, results: dict[str, Any], source: str) -> str:
     measured = {each["key"]: each for each in results["workloads"] if each["rounds"]}
 
     def made(found: "re.Match[str]") -> str:
-        parts = [_part(key, measured) for key in found[1].split(", ")]
-        body = "\n\n".join(part for part in parts if part)
+        body = _machine(results, source) if found[1] == "machine" else _part(found[1], measured)
         body += "\n" if body else ""
         return f"<!-- measured: {found[1]} -->\n{body}<!-- end -->"
 
     page = MEASURED.sub(made, page)
     return SOURCE.sub(f"<!-- results: {source} -->", page, count=1)
+
+
+def _machine(results: dict[str, Any], source: str) -> str:
+    """What the figures were measured on, and where the rest of them is."""
+    if not results["workloads"]:
+        return ""
+    machine = results["machine"]
+    report = f"../benchmarks/results/{Path(source).with_suffix('.md')}"
+    cores = f"{machine['cores']} cores ({machine['CPU']})"
+    python = machine["Python"].split()[-1]
+    return (
+        f"They were measured on {cores}, client and server on the same machine,\n"
+        f"with Python {python}. A figure is the median of some rounds: [all of them]({report})."
+    )
 
 
 def _part(key: str, measured: dict[str, Any]) -> str:

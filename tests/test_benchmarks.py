@@ -158,12 +158,17 @@ def test_measured_parts_of_a_page_are_replaced():
         "metrics": [{**each, "systems": {"Penstock": summary}} for each in (metric, rate)],
         "rounds": {"Penstock": [{}]},
     }
-    page = "<!-- results: none -->\nText.\n<!-- measured: W3 -->\nold\n<!-- end -->\n"
+    page = "<!-- results: none -->\n<!-- measured: machine -->\n<!-- end -->\n"
+    page += "<!-- measured: W3 -->\nold\n<!-- end -->\n"
     page += "<!-- measured: W1 -->\n<!-- end -->\n"
-    filled = publish.fill(page, {"workloads": [workload]}, "a.json")
+    machine = {"cores": "2", "CPU": "Z80", "Python": "CPython 3.11.7"}
+    filled = publish.fill(page, {"workloads": [workload], "machine": machine}, "a.json")
     assert filled.splitlines() == [
         "<!-- results: a.json -->",
-        "Text.",
+        "<!-- measured: machine -->",
+        "They were measured on 2 cores (Z80), client and server on the same machine,",
+        "with Python 3.11.7. A figure is the median of some rounds: [all of them](../benchmarks/results/a.md).",
+        "<!-- end -->",
         "<!-- measured: W3 -->",
         "![bulk](../benchmarks/results/plots/W3.svg)",
         "",

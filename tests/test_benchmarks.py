@@ -167,7 +167,8 @@ def test_measured_parts_of_a_page_are_replaced():
         "<!-- results: a.json -->",
         "<!-- measured: machine -->",
         "They were measured on 2 cores (Z80), client and server on the same machine,",
-        "with Python 3.11.7. A figure is the median of some rounds: [all of them](../benchmarks/results/a.md).",
+        "with Python 3.11.7. A figure is the median of some rounds: "
+        "[all of them](../benchmarks/results/a.md).",
         "<!-- end -->",
         "<!-- measured: W3 -->",
         "![bulk](../benchmarks/results/plots/W3.svg)",

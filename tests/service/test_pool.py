@@ -586,7 +586,7 @@ def test_as_many_calls_as_it_has_seats_are_told_that_it_failed_to_start() -> Non
 def test_of_a_changed_function_an_environment_runs_its_calls_to_the_end() -> None:
     pool = Pool(limit=3, starts=3, idle_expiry=60, concurrency=9)
     number = shared(pool, "ab")
-    pool.retire("f", set())
+    pool.retire("f", set(), 0)
     assert pool.step(0) == []
     for left in (1, 0):
         pool.done(number, 0)
@@ -672,7 +672,7 @@ def test_environments_of_another_generation_are_given_up() -> None:
     pool.ready(idle, 0)
     pool.submit("f", "kept", "k", 0)
     pool.step(0)
-    pool.retire("f", {"kept", "new"})
+    pool.retire("f", {"kept", "new"}, 0)
     assert pool.step(0) == [Stop(idle)]
     pool.submit("f", "new", "n", 0)
     assert pool.step(0) == [Start(5, "new", "n")]
@@ -680,7 +680,7 @@ def test_environments_of_another_generation_are_given_up() -> None:
     assert pool.step(0) == [Stop(returning)]
     pool.ready(busy, 0)
     assert pool.step(0) == [Stop(busy)]
-    pool.retire("nobody", set())
+    pool.retire("nobody", set(), 0)
 
 
 def test_calls_that_were_accepted_for_it_still_run_on_it() -> None:
@@ -688,7 +688,7 @@ def test_calls_that_were_accepted_for_it_still_run_on_it() -> None:
     for ticket in "abcd":
         pool.submit("f", "old", ticket, 0)
     assert pool.step(0) == [Start(1, "old", "a"), Start(2, "old", "a")]
-    pool.retire("f", set())
+    pool.retire("f", set(), 0)
     assert pool.step(0) == []
     pool.ready(1, 0)
     assert pool.step(0) == [Assign(1, "a"), Start(3, "old", "b")]  # for those that wait still
@@ -705,12 +705,12 @@ def test_a_key_that_comes_back_shares_nothing_with_what_it_was() -> None:
     """A change that is taken back: what was given up stays so."""
     pool = Pool(limit=10, starts=2, idle_expiry=60)
     number = running(pool, "f", key="one")
-    pool.retire("f", {"two"})
+    pool.retire("f", {"two"}, 0)
     pool.submit("f", "one", "a", 0)
     assert pool.step(0) == [Start(2, "one", "a")]
     pool.ready(number, 0)
     assert pool.step(0) == [Stop(number)]
-    pool.retire("f", {"one"})
+    pool.retire("f", {"one"}, 0)
     pool.ready(2, 0)
     assert pool.step(0) == [Assign(2, "a")]
 
@@ -719,7 +719,7 @@ def test_nothing_is_kept_of_what_is_gone() -> None:
     pool = Pool(limit=10, starts=2, idle_expiry=60)
     for generation in range(100):
         number = started(pool, "f", key=f"f:{generation}")
-        pool.retire("f", set())
+        pool.retire("f", set(), 0)
         assert pool.step(0) == [Stop(number)]
         pool.gone(number)
         assert pool.step(0) == []
@@ -895,6 +895,8 @@ class Model(RuleBasedStateMachine):
         self.refused: dict[Hashable, Reason] = {}  # by their rate; not told yet
         self.alive: dict[int, Alive] = {}  # by number
         self.reserved: dict[str, int] = {}
+        self.provisioned: dict[Line, int] = {}
+        self.failed: set[Line] = set()  # their last start came to nothing
         self.retired: dict[tuple[str, str], int] = {}  # how often
         self.grown: dict[str, list[float]] = {name: [] for name in "fgh"}  # when
         self.asked: dict[str, list[float]] = {name: [] for name in "fgh"}
@@ -951,10 +953,22 @@ class Model(RuleBasedStateMachine):
 
     def load(self, functions: list[str]) -> int:
         """How many run or wait."""
-        running = sum(
-            environment.busy for environment in self.alive.values() if environment.line[0] in functions
-        )
-        return len(self.calls(functions)) + running
+        lines = {*self.waiting.values(), *self.provisioned, *(each.line for each in self.alive.values())}
+        return sum(max(self.running(line), self.promised(line)) for line in lines if line[0] in functions)
+
+    def running(self, line: Line) -> int:
+        """How many of its calls run or wait."""
+        return self.waits(line) + sum(environment.busy for environment in self.on(line))
+
+    def promised(self, line: Line) -> int:
+        return self.provisioned.get(line, 0) * self.seats[line[0]]
+
+    def living(self, line: Line) -> int:
+        return sum(not environment.stopping and not environment.draining for environment in self.on(line))
+
+    def pinned(self, line: Line) -> bool:
+        """Whether it has no more environments than are provisioned."""
+        return bool(self.provisioned.get(line)) and self.living(line) <= self.provisioned[line]
 
     def shares(self) -> list[tuple[Reason, list[str], int]]:
         """Every limit: its name, whom it is for, and how many may run."""
@@ -971,16 +985,24 @@ class Model(RuleBasedStateMachine):
         for line in set(self.waiting.values()):
             own = 0
             for environment in self.on(line):
-                if environment.busy or environment.state == "starting":
+                if environment.busy or environment.state == "starting" or self.pins(environment):
                     own += environment.opening + environment.returning * (not environment.draining)
             missing[line] = max(0, self.waits(line) - own)
         return missing
 
+    def pins(self, environment: Alive) -> bool:
+        return not environment.stopping and not environment.draining and self.pinned(environment.line)
+
     def crowded(self) -> bool:
         """Whether more calls wait than environments are going to be free for, when no call ends."""
         needed = sum(-(-lacking // self.seats[line[0]]) for line, lacking in self.missing().items())
-        occupied = len(self.of("starting")) + sum(bool(each.busy) for each in self.alive.values())
+        occupied = len(self.of("starting"))
+        occupied += sum(
+            bool(each.busy or self.pins(each)) for each in self.alive.values() if each.state != "starting"
+        )
         for line in {environment.line for environment in self.alive.values()}:
+            if self.pinned(line):
+                continue
             starting = sum(environment.state == "starting" for environment in self.on(line))
             spare = (self.opening(line) - self.waits(line)) // self.seats[line[0]]
             occupied -= max(0, min(starting, spare))
@@ -1002,11 +1024,16 @@ class Model(RuleBasedStateMachine):
                 environment.opening = 0  # they are not expected any more
         for action in actions:
             match action:
-                case Start(number, key, None, line):
+                case Start(number, key, None, line, provisioned):
                     assert line == self.line_of(key)
-                    self.started_ahead(number, line)
-                case Start(number, key, ticket, about):
+                    assert provisioned == (self.living(line) < self.provisioned.get(line, 0))
+                    if provisioned:
+                        self.started_provisioned(number, line)
+                    else:
+                        self.started_ahead(number, line)
+                case Start(number, key, ticket, about, provisioned):
                     assert about == self.waiting[ticket]
+                    assert provisioned == (self.living(about) < self.provisioned.get(about, 0))
                     self.started(number, key, ticket)
                 case Assign(number, ticket):
                     self.assigned(number, ticket)
@@ -1018,16 +1045,20 @@ class Model(RuleBasedStateMachine):
                     self.rejected(ticket, reason)
         assert not self.refused
         for _, functions, most in self.shares():
-            assert self.load(functions) <= most or not self.calls(functions)
+            assert self.load(functions) <= most or not any(map(self.is_more, self.calls(functions)))
         assert not self.crowded()
         for environment in self.alive.values():
             line, state = environment.line, environment.state
             assert not (state == "idle" and self.waits(line))
             assert not (state == "returning" and environment.draining)
+            assert not (self.is_retired(line) and self.provisioned.get(line))
             if self.is_retired(line) and state == "idle":
                 assert environment.busy or environment.returning
             if self.is_retired(line) and state == "starting":
                 assert self.opening(line) - self.seats[line[0]] < self.waits(line)
+        for line, count in self.provisioned.items():
+            if self.living(line) < count and line not in self.failed:
+                assert len(self.of("starting")) >= self.starts or len(self.alive) == self.limit
         return actions
 
     def started(self, number: int, key: str, ticket: Hashable) -> None:
@@ -1038,6 +1069,13 @@ class Model(RuleBasedStateMachine):
         self.alive[number] = Alive(line, opening=self.seats[line[0]])
         assert len(self.alive) <= self.limit
         # Above the cap only as the first of its function.
+        own = [n for n in self.of("starting") if self.alive[n].line[0] == line[0]]
+        assert len(self.of("starting")) <= self.starts or own == [number]
+
+    def started_provisioned(self, number: int, line: Line) -> None:
+        assert number not in self.alive
+        self.alive[number] = Alive(line, opening=self.seats[line[0]])
+        assert len(self.alive) <= self.limit
         own = [n for n in self.of("starting") if self.alive[n].line[0] == line[0]]
         assert len(self.of("starting")) <= self.starts or own == [number]
 
@@ -1066,12 +1104,14 @@ class Model(RuleBasedStateMachine):
         if environment.state == "starting":
             line = environment.line
             assert self.opening(line) - self.seats[line[0]] >= self.waits(line)
+            assert not self.pinned(line)
         elif environment.draining:
             assert not environment.busy
         else:
             assert environment.state == "idle"
             assert not environment.busy
             assert not environment.returning
+            assert not self.pinned(environment.line)
         environment.end()
 
     def rejected(self, ticket: Hashable, reason: Reason) -> None:
@@ -1081,9 +1121,15 @@ class Model(RuleBasedStateMachine):
             for name, functions, most in self.shares()
             if name is reason and line[0] in functions and self.load(functions) > most
         ]
-        longest = [self.length(line[0]) == max(self.length(name) for name in functions) for functions in over]
+        longest = [
+            self.length(line[0])
+            == max(self.length(name) for name in functions if any(map(self.is_more, self.calls([name]))))
+            for functions in over
+            if self.is_more(ticket)
+        ]
         if any(longest):
-            calls = self.calls([line[0]])
+            more = [ticket for ticket in self.calls([line[0]]) if self.is_more(ticket)]
+            calls = more
         else:
             assert reason is Reason.ACCOUNT
             assert self.crowded()
@@ -1093,6 +1139,11 @@ class Model(RuleBasedStateMachine):
         behind = [other for other in calls if other in self.background]
         assert ticket == (behind or calls)[-1]
         del self.waiting[ticket]
+
+    def is_more(self, ticket: Hashable) -> bool:
+        """Whether it is a call beyond those that what is provisioned can run."""
+        line = self.waiting[ticket]
+        return self.running(line) > self.promised(line)
 
     # What may happen.
 
@@ -1139,8 +1190,38 @@ class Model(RuleBasedStateMachine):
         del self.waiting[ticket]
         self.pool.withdraw(ticket)
 
+    @rule(function=st.sampled_from("fgh"), generation=st.sampled_from("12"), count=st.integers(0, 2))
+    def provision(self, function: str, generation: str, count: int) -> None:
+        line = self.line(function, generation)
+        before = dict(self.provisioned)
+        self.provisioned[line] = count
+        if not self.can_be_kept():
+            self.provisioned = before
+            return
+        if not count:
+            del self.provisioned[line]
+        self.failed.discard(line)
+        seats = self.seats[function]
+        self.pool.provision(function, line[1], count, self.now, about=line, seats=seats)
+        self.step()
+
+    def can_be_kept(self) -> bool:
+        """Whether what is provisioned is within every limit; the API refuses to set what is not."""
+        for _, functions, most in self.shares():
+            if sum(self.promised(line) for line in self.provisioned if line[0] in functions) > most:
+                return False
+        return sum(self.provisioned.values()) <= self.limit
+
     @rule(function=st.sampled_from("fgh"), reserved=st.none() | st.integers(0, 3))
     def reserve(self, function: str, reserved: int | None) -> None:
+        before = dict(self.reserved)
+        if reserved is not None:
+            self.reserved[function] = reserved
+        else:
+            self.reserved.pop(function, None)
+        possible, self.reserved = self.can_be_kept(), before
+        if not possible:
+            return
         if self.reserved.get(function) != reserved:
             self.asked[function].clear()  # the rate is another
         if reserved is None:
@@ -1152,9 +1233,10 @@ class Model(RuleBasedStateMachine):
 
     @rule(function=st.sampled_from("fgh"), keep=st.sets(st.sampled_from("12")), at_once=st.booleans())
     def change(self, function: str, keep: set[str], at_once: bool) -> None:
-        self.pool.retire(function, {f"{function}:{generation}" for generation in keep})
+        self.pool.retire(function, {f"{function}:{generation}" for generation in keep}, self.now)
         for generation in {"1", "2"} - keep:
             key = (function, f"{function}:{generation}")
+            self.provisioned.pop(self.line(*key[1].split(":")), None)
             self.retired[key] = self.retired.get(key, 0) + 1
         if at_once:
             self.step()
@@ -1184,6 +1266,7 @@ class Model(RuleBasedStateMachine):
             environment.free += 1
             if environment.asked_at is None:
                 environment.asked_at = self.now
+                self.failed.discard(environment.line)
         self.step()
 
     @precondition(lambda self: self.alive)
@@ -1223,6 +1306,7 @@ class Model(RuleBasedStateMachine):
     def _end(self, number: int) -> None:
         environment = self.alive.pop(number)
         if environment.state == "starting":
+            self.failed.add(environment.line)
             calls = [ticket for ticket, of in self.waiting.items() if of == environment.line]
             calls = calls[: self.seats[environment.line[0]]]
             assert self.pool.take_waiting(number) == calls
@@ -1236,9 +1320,11 @@ class Model(RuleBasedStateMachine):
         self.now += quarters / 4  # without rounding
         self.step()
         due = self.pool.due()
-        unused = [n for n in self.of("idle") if not self.alive[n].busy and not self.alive[n].returning]
+        idle = [self.alive[number] for number in self.of("idle")]
+        unused = [each for each in idle if not each.busy and not each.returning and not self.pins(each)]
         opening = [each for each in self.alive.values() if each.opening and each.asked_at is not None]
-        assert (due is not None) == bool(unused or opening)
+        if all(self.living(line) >= count for line, count in self.provisioned.items()):
+            assert (due is not None) == bool(unused or opening)
         assert due is None or due > self.now
 
     @invariant()
@@ -1269,6 +1355,8 @@ class Model(RuleBasedStateMachine):
         assert not self.waiting, f"they still wait: {self.pool}"
         for number in list(self.alive):
             self.pool.gone(number)
+        for function, key, _ in self.provisioned:
+            self.pool.provision(function, key, 0, self.now)
         for function in "fgh":
             self.pool.reserve(function, None)
         for _ in "fgh":

@@ -52,6 +52,7 @@ class Owner:
     share: Share  # its own when it has reserved concurrency, else the one of all others
     lines: dict[str, "Line"] = field(default_factory=dict)  # by key; not the retired
     alive: int = 0  # lines, the retired too
+    provisioned: int = 0  # lines with provisioned environments
     waiting: int = 0  # in all its lines
     starting: int = 0
     background: dict[Hashable, None] = field(default_factory=dict)  # waiting calls that nobody waits for
@@ -72,6 +73,10 @@ class Line:
     drained: dict[int, "Slot"] = field(default_factory=dict)  # to be stopped
     waiting: deque[Hashable] = field(default_factory=deque)  # the longest waiting first
     slots: int = 0
+    alive: int = 0  # those that are not being ended, and are not to be
+    provisioned: int = 0  # so many are always to be alive
+    pinned: bool = False  # there are no more than that: none is stopped for want of use
+    load: int = 0  # of one with provisioned ones: calls that run or wait, and those that could at once
     busy: int = 0  # calls that run, of those that are counted
     opening: int = 0  # seats that have not asked yet, and are expected to
     lacking: int = 0  # how many more wait than seats open; below zero, how many open for nobody
@@ -80,6 +85,8 @@ class Line:
     about: object = None  # what a Start tells of it
     forecast: Forecast = field(default_factory=Forecast)
     failed: bool = False  # the last to start did not come up
+    retry_at: float = 0.0  # when the next provisioned one may try, if it failed
+    delay: float = 0.0  # seconds, before that
 
     @property
     def needed(self) -> int:
@@ -89,7 +96,17 @@ class Line:
     @property
     def wasteful(self) -> bool:
         """Whether one that starts does so for nobody."""
-        return self.lacking <= -self.seats and bool(self.starting)
+        return self.lacking <= -self.seats and bool(self.starting) and not self.pinned
+
+    @property
+    def calls(self) -> int:
+        """How many run or wait."""
+        return self.busy + len(self.waiting)
+
+    @property
+    def promised(self) -> int:
+        """How many calls its provisioned environments can run."""
+        return self.provisioned * self.seats
 
 
 @dataclass(slots=True, eq=False)
@@ -147,6 +164,8 @@ class Ledger:
         self._eager: list[Line] = []  # calls have come: others may follow
         self._opening: dict[int, float] = {}  # when the seats of a slot that still open are given up
         self._wanting: dict[str, Owner] = {}  # functions with waiting calls, the first to wait first
+        self._provisions = 0  # lines with any
+        self._short: dict[Line, None] = {}  # lines with fewer alive than are provisioned
         self._hungry: dict[str, Owner] = {}  # functions with lines that are
         self._fresh: dict[str, Owner] = {}  # of these the ones that have none starting
         self._lacking = 0  # the sum of what lines lack
@@ -219,7 +238,7 @@ class Ledger:
         self._count[state] += 1
         if state is _IDLE:
             line.idle[slot.number] = slot
-            if not slot.busy and not slot.returning:
+            if not slot.busy and not slot.returning and not line.pinned:
                 self._idle[slot.number] = slot
             if not line.changed:
                 line.changed = True
@@ -260,34 +279,72 @@ class Ledger:
 
     def _free_seat(self, slot: Slot) -> None:
         """An environment runs one call less."""
-        slot.line.busy -= 1
+        line = slot.line
+        line.busy -= 1
         slot.busy -= 1
         slot.returning += 1
-        self._account.load -= 1
-        slot.line.owner.share.load -= 1
+        if line.provisioned:
+            self._recount(line)
+        else:
+            self._account.load -= 1
+            line.owner.share.load -= 1
         if not slot.busy and slot.state is _BUSY:
             self._count[_BUSY] -= 1
             self._count[_RETURNING] += 1
             slot.state = _RETURNING
             if slot.draining:
-                slot.line.drained[slot.number] = slot
-                self._note(slot.line)
+                line.drained[slot.number] = slot
+                self._note(line)
 
     def _close(self, slot: Slot) -> None:
         """It has no seats any more: what it runs is not counted, as it is being ended."""
-        slot.line.busy -= slot.busy
-        self._account.load -= slot.busy
-        slot.line.owner.share.load -= slot.busy
+        line = slot.line
+        line.busy -= slot.busy
+        if line.provisioned:
+            self._recount(line)
+        else:
+            self._account.load -= slot.busy
+            line.owner.share.load -= slot.busy
         slot.free = slot.busy = slot.returning = 0
         self._expect(slot, 0)
         if slot.state is not _STOPPING:
+            if not slot.draining:
+                self._live(line, -1)
             self._move(slot, _STOPPING)
+
+    def _recount(self, line: Line) -> None:
+        """What it takes of its share: what is provisioned is taken, whether it is used or not."""
+        load = max(line.calls, line.promised)
+        self._account.load += load - line.load
+        line.owner.share.load += load - line.load
+        line.load = load
+
+    def _live(self, line: Line, more: int, since: float | None = None) -> None:
+        """So many more environments of it are alive. What is not needed any more was used last at `since`."""
+        line.alive += more
+        if line.alive < line.provisioned:
+            self._short[line] = None
+        else:
+            self._short.pop(line, None)
+        pinned = bool(line.provisioned) and line.alive <= line.provisioned
+        if pinned == line.pinned:
+            return
+        line.pinned = pinned
+        for slot in line.idle.values():
+            if pinned:
+                self._idle.pop(slot.number, None)
+            elif slot.unused:
+                assert since is not None
+                slot.since = since
+                self._idle[slot.number] = slot
+        self._weigh(line)
 
     def _opened(self, slot: Slot, now: float) -> None:
         """One more seat asks for its first call."""
         self._expect(slot, slot.opening - 1)
         if slot.state is _STARTING:
             slot.line.failed = False
+            slot.line.delay = 0.0
             if slot.opening:
                 self._opening[slot.number] = now + _OPENING
 
@@ -315,8 +372,11 @@ class Ledger:
             line.waiting.pop()
         else:
             line.waiting.remove(ticket)
-        self._account.load -= 1
-        line.owner.share.load -= 1
+        if line.provisioned:
+            self._recount(line)
+        else:
+            self._account.load -= 1
+            line.owner.share.load -= 1
         self._left(line.owner, ticket)
         self._note(line)
 

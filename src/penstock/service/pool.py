@@ -22,23 +22,27 @@ AWS throttles. A waiter takes a freed or a new seat, whichever comes first.
 from collections import Counter
 from collections.abc import Collection, Hashable
 from dataclasses import dataclass
+from itertools import chain
 
 from .ledger import Ledger, Line, Owner, Reason, Share, Slot, State
 
 _STARTING, _IDLE, _BUSY, _RETURNING, _STOPPING = State  # Python 3.11 takes its time to look one up in an Enum
+_RETRY = 1.0  # seconds until a provisioned environment is tried again; twice that each time it fails
+_RETRY_AT_MOST = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
     """Start an environment of `key` in slot `number`: `ticket` is a call of it, and waits, or None does.
 
-    `about` is what was said of the key when its first call came.
+    `about` is what was said of the key when its first call came; `provisioned`: it is one of so many.
     """
 
     number: int
     key: str
     ticket: Hashable | None
     about: object = None
+    provisioned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Pool(Ledger):
             return
         load = entry.waiting
         load += sum(slot.busy for slot in self._slots.values() if slot.line.owner is entry)
+        load += sum(line.load - line.calls for line in entry.lines.values() if line.provisioned)
         old.load -= load
         if old is not self._open:
             self._open.limit += old.limit
@@ -103,12 +108,55 @@ class Pool(Ledger):
         if not entry.alive:
             self._forget_function(entry)
 
+    def provision(
+        self, function: str, key: str, count: int, now: float, *, about: object = None, seats: int = 1
+    ) -> None:
+        """Have `count` environments of `key` alive at all times, 0: as many as calls need.
+
+        They are taken from the concurrency there is: nobody else's calls can have it. `about` and `seats` are
+        as `submit` has them.
+        """
+        entry = self._functions.get(function)
+        if entry is None:
+            if not count:
+                return
+            entry = self._add_function(function)
+        line = entry.lines.get(key)
+        if line is None:
+            if not count:
+                return
+            line = self._add_line(entry, key, seats, about)
+        if line.provisioned != count or line.failed:
+            self._provision(line, count, now)
+
+    def _provision(self, line: Line, count: int, now: float) -> None:
+        if not line.provisioned:
+            line.load = line.calls
+        more = bool(count) - bool(line.provisioned)
+        line.owner.provisioned += more
+        self._provisions += more
+        line.provisioned = count
+        self._recount(line)
+        line.failed, line.retry_at, line.delay = False, 0.0, 0.0
+        self._live(line, 0, now)
+        self._crowded = True
+        self._note(line)
+
+    def provisioned(self, function: str, key: str) -> tuple[int, bool]:
+        """Of what was provisioned, how many are ready, and whether more fail to start."""
+        entry = self._functions.get(function)
+        line = entry.lines.get(key) if entry is not None else None
+        if line is None:
+            return 0, False
+        ready = min(line.alive - len(line.starting), line.provisioned)
+        return ready, line.failed and ready < line.provisioned
+
     def keys(self, function: str) -> list[str]:
         """The keys of a function that are in use and not retired."""
         entry = self._functions.get(function)
         return [] if entry is None else list(entry.lines)
 
-    def retire(self, function: str, keep: Collection[str]) -> None:
+    def retire(self, function: str, keep: Collection[str], now: float) -> None:
         """A function was changed: its environments of other keys than those of `keep` are given up.
 
         Calls that were accepted for them still run on them, and environments are started for these calls.
@@ -121,6 +169,8 @@ class Pool(Ledger):
         for key in [key for key in entry.lines if key not in keep]:
             line = entry.lines.pop(key)
             line.retired = True
+            if line.provisioned:
+                self._provision(line, 0, now)
             self._note(line)
 
     # What happens.
@@ -164,8 +214,11 @@ class Pool(Ledger):
             if likely > line.slots * line.seats:
                 self._eager.append(line)
         account, share = self._account, entry.share
-        account.load += 1
-        share.load += 1
+        if line.provisioned:
+            self._recount(line)
+        else:
+            account.load += 1
+            share.load += 1
         if share.load > share.limit or account.load > account.limit:
             self._crowded = True
 
@@ -197,13 +250,19 @@ class Pool(Ledger):
             return
         slot.free += 1
         slot.since = now
-        self._move(slot, _IDLE)
+        if slot.state is _RETURNING:
+            self._count[_RETURNING] -= 1
+            slot.state = _IDLE
+            self._enter(slot)
+        else:
+            self._move(slot, _IDLE)
 
     def drain(self, number: int) -> None:
         """An environment is to have no more calls; it is stopped when those that run have ended."""
         slot = self._slots[number]
         if slot.state is not _STOPPING and not slot.draining:
             slot.draining = True
+            self._live(slot.line, -1)
             self._expect(slot, 0)
             slot.free = 0
             self._move(slot, _BUSY if slot.busy else _RETURNING)
@@ -253,8 +312,10 @@ class Pool(Ledger):
                 self._serve(line, actions)
         if self._hungry:
             self._start(now, actions)
-            if self._concurrency > self._limit:
-                self._turn_away(actions)
+        if self._short:
+            self._start_provisioned(now, actions)
+        if self._hungry and (self._concurrency > self._limit or self._provisions):
+            self._turn_away(actions)
         if self._eager:
             self._start_ahead(now, actions)
         while self._idle:
@@ -269,6 +330,9 @@ class Pool(Ledger):
     def due(self) -> float | None:
         """When there is something to be done though nothing happens."""
         due = min(self._opening.values(), default=None) if self._opening else None
+        for line in self._short:
+            if line.retry_at:
+                due = line.retry_at if due is None else min(line.retry_at, due)
         for slot in self._idle.values():
             at = slot.since + self._idle_expiry
             return at if due is None else min(at, due)
@@ -313,18 +377,28 @@ class Pool(Ledger):
             # The function with the most waiting gives its newest, so one busy function does not push out the
             # others; among equals the one that began to wait last. Those that wait in the background first.
             entry = max(
-                (e for e in reversed(self._wanting.values()) if share is self._account or e.share is share),
+                (
+                    entry
+                    for entry in reversed(self._wanting.values())
+                    if (share is self._account or entry.share is share) and self._has_more(entry)
+                ),
                 key=lambda entry: (len(entry.background), entry.waiting),
                 default=None,
             )
             if entry is None:
                 return
-            if entry.background:
-                ticket = next(reversed(entry.background))
-            else:
-                ticket = next(t for t, line in reversed(self._tickets.items()) if line.owner is entry)
+            tickets = chain(reversed(entry.background), reversed(self._tickets))
+            ticket = next(ticket for ticket in tickets if self._is_more(entry, ticket))
             self._drop(ticket)
             actions.append(Reject(ticket, share.reason))
+
+    def _has_more(self, entry: Owner) -> bool:
+        """Whether calls of it wait that take more than what is provisioned for them."""
+        return not entry.provisioned or any(self._is_more(entry, ticket) for ticket in self._tickets)
+
+    def _is_more(self, entry: Owner, ticket: Hashable) -> bool:
+        line = self._tickets[ticket]
+        return line.owner is entry and line.calls > line.promised
 
     def _serve(self, line: Line, actions: list[Action]) -> None:
         """Give a line's waiting calls its free seats: of the fullest first, then the most recently used."""
@@ -346,7 +420,7 @@ class Pool(Ledger):
                 self._stop(slot, actions)
             while line.wasteful:
                 self._stop(line.starting[next(reversed(line.starting))], actions)
-        if not waiting and not line.slots:
+        if not waiting and not line.slots and not line.provisioned:
             self._forget_line(line)
 
     def _start(self, now: float, actions: list[Action]) -> None:
@@ -376,8 +450,33 @@ class Pool(Ledger):
         self._slots[slot.number] = slot
         line.slots += 1
         line.opening += line.seats
+        provisioned = line.alive < line.provisioned
+        self._live(line, +1, now)
         self._enter(slot)
-        actions.append(Start(slot.number, line.key, ticket, line.about))
+        actions.append(Start(slot.number, line.key, ticket, line.about, provisioned))
+
+    def _start_provisioned(self, now: float, actions: list[Action]) -> None:
+        """Start what is provisioned; where an environment has not come up, one is tried now and then."""
+        for line in list(self._short):
+            if line.failed:
+                if line.starting:  # this one will tell
+                    line.retry_at = 0.0
+                    continue
+                if not line.retry_at:
+                    line.delay = min(2 * line.delay or _RETRY, _RETRY_AT_MOST)
+                    line.retry_at = now + line.delay
+                if line.retry_at > now:
+                    continue
+            line.retry_at = 0.0
+            while line in self._short:
+                if self._count[_STARTING] >= self._starts and line.owner.starting:
+                    break
+                if len(self._slots) < self._limit:
+                    self._begin(line, None, now, actions)
+                    if line.failed:
+                        break
+                elif self._count[_STOPPING] or not self._make_room(actions):
+                    return
 
     def _start_ahead(self, now: float, actions: list[Action]) -> None:
         """Start environments for calls that are likely to come soon, where that is in nobody's way.
@@ -419,19 +518,20 @@ class Pool(Ledger):
     def _turn_away(self, actions: list[Action]) -> None:
         """Refuse the calls that no environment is going to be free for: each of them runs something.
 
-        Concurrency has seen to that where it is no more than there may be environments: each call that was
-        accepted could then have one of its own.
+        Concurrency has seen to that where it is no more than there may be environments, and no more is
+        provisioned than there may be: each call that was accepted could then have one of its own.
         """
-        occupied = self._count[_STARTING]
+        occupied = self._count[_STARTING]  # environments that no other line can have
         for line in self._surplus:
             occupied -= min(len(line.starting), -line.lacking // line.seats)
         own = Counter[Line]()  # seats that are going to be free where their line alone may use them
         for slot in self._slots.values():
-            if slot.busy:
-                occupied += 1
-                own[slot.line] += slot.returning * (not slot.draining)
-            if slot.busy or slot.state is _STARTING:
+            pinned = slot.line.pinned and slot.state is not _STOPPING and not slot.draining
+            if slot.state is _STARTING:
                 own[slot.line] += slot.opening
+            elif slot.busy or pinned:
+                occupied += 1
+                own[slot.line] += slot.returning * (not slot.draining) + slot.opening
         missing = {
             line: lacking
             for owner in self._hungry.values()

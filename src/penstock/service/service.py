@@ -132,7 +132,7 @@ class Service:
         # Of what is kept, the environments of every tenant.
         keep = {key for key in self._pool.keys(name) if key.partition("#")[0] in kept}
         self._pool.reserve(name, self.functions.reserved(name))
-        self._pool.retire(name, keep)
+        self._pool.retire(name, keep, self.loop.time())
         self._templates.retire(name, kept)
         self._step()
         if not self._stopping and (published := self.functions.published(name)) is not None:

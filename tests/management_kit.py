@@ -29,7 +29,9 @@ class Management(Api):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
-        self.handlers = operation_handlers(self.catalog, lambda: self.gateway, 1000)
+        self.handlers = operation_handlers(
+            self.catalog, lambda: self.gateway, 1000, lambda function: (0, False)
+        )
 
     async def create(self, name: str = "app", **members: Any) -> Any:
         """CreateFunction's answer; members that are not given are as most functions have them."""

@@ -26,6 +26,7 @@ class FixedFunctions:
         self.account = "000000000000"
         self.by_name = {function.name: function for function in functions}
         self.limits: dict[str, int] = {}
+        self.provision: dict[str, int] = {}
 
     def __iter__(self) -> Iterator[Function]:
         return iter(self.by_name.values())
@@ -43,6 +44,12 @@ class FixedFunctions:
 
     def published(self, name: str) -> Function | None:
         return None
+
+    def provisions(self) -> list[str]:
+        return list(self.provision)
+
+    def provisioned(self, name: str) -> list[tuple[Function, int]]:
+        return [(self.by_name[name], self.provision[name])] if name in self.provision else []
 
     def reservations(self) -> dict[str, int]:
         return dict(self.limits)

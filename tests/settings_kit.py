@@ -57,7 +57,10 @@ class Api:
         self.changed: list[str] = []
         self.catalog.on_change.append(self.changed.append)
         self.gateway = GATEWAY
-        self.handlers: dict[str, Handler] = handlers(self.catalog, lambda: self.gateway, limit)
+        self.ready = (0, False)  # of what is provisioned, and whether more fails
+        self.handlers: dict[str, Handler] = handlers(
+            self.catalog, lambda: self.gateway, limit, lambda function: self.ready
+        )
 
     def close(self) -> None:
         asyncio.run(self.store.close())
@@ -80,9 +83,9 @@ class Api:
         serializer = botocore.serialize.create_serializer("rest-json", include_validation=False)
         sent = serializer.serialize_to_request(members, described)
         assert isinstance(sent["body"], bytes)
-        status, body = await self.ask(
-            sent["method"], sent["url_path"], urlencode(sent["query_string"], doseq=True), sent["body"]
-        )
+        path, _, fixed = sent["url_path"].partition("?")
+        query = "&".join(filter(None, (fixed, urlencode(sent["query_string"], doseq=True))))
+        status, body = await self.ask(sent["method"], path, query, sent["body"])
         assert status == operations.BY_NAME[operation].success
         answer = {"status_code": status, "headers": {}, "body": body}
         parsed = botocore.parsers.create_parser("rest-json").parse(answer, described.output_shape)

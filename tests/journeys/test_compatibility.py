@@ -351,11 +351,10 @@ def test_it_is_there_after_another_start(tmp_path: Path) -> None:
 
 
 def test_what_is_not_built_says_so(client: Any) -> None:
-    provisioned = client.list_provisioned_concurrency_configs
     for call, members, name in (
         (client.list_layers, {}, "ListLayers"),
         (client.list_event_source_mappings, {}, "ListEventSourceMappings"),
-        (provisioned, {"FunctionName": "demo"}, "ListProvisionedConcurrencyConfigs"),
+        (client.list_capacity_providers, {}, "ListCapacityProviders"),
     ):
         status, code, message = refused(call, **members)
         assert (status, code) == (501, "NotImplementedException")

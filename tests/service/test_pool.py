@@ -662,6 +662,119 @@ def test_what_has_started_ahead_goes_when_it_is_not_used() -> None:
     assert pool.step(61) == [Stop(starts[0].number)]
 
 
+# Provisioned concurrency.
+
+
+def test_provisioned_environments_are_ready_and_stay() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    pool.provision("f", "f", 2, 0, about="f's")
+    starts = [Start(number, "f", None, "f's", provisioned=True) for number in (1, 2)]
+    assert pool.step(0) == starts
+    assert pool.provisioned("f", "f") == (0, False)
+    pool.ready(1, 1)
+    pool.ready(2, 1)
+    assert pool.step(1) == []
+    assert pool.provisioned("f", "f") == (2, False)
+    assert pool.due() is None
+    assert pool.step(1000) == []
+    for ticket in "abc":
+        submit(pool, "f", ticket, 1000)
+    assert pool.step(1000) == [Assign(2, "a"), Assign(1, "b"), Start(3, "f", "c", "f's")]
+    pool.ready(3, 1001)
+    assert pool.step(1001) == [Assign(3, "c")]
+    for number in (1, 2, 3):
+        pool.done(number, 1001)
+        pool.ready(number, 1000 + number)
+    assert pool.step(1061) == [Stop(1)]  # more than are provisioned; the longest unused
+    assert pool.due() is None
+    pool.stopping(2)  # it has crashed
+    pool.gone(2)
+    assert pool.step(1100) == [Start(4, "f", None, "f's", provisioned=True)]
+    pool.ready(4, 1100)
+    pool.provision("f", "f", 0, 1200)
+    pool.provision("g", "g", 0, 1200)
+    assert pool.step(1200) == []
+    assert pool.step(1260) == [Stop(3), Stop(4)]
+    assert pool.provisioned("g", "g") == (0, False)
+
+
+def test_what_is_provisioned_is_not_there_for_others() -> None:
+    pool = Pool(limit=3, starts=3, idle_expiry=60)
+    pool.provision("f", "f:1", 2, 0)
+    pool.step(0)
+    for ticket in "ab":
+        submit(pool, "g", ticket)
+    assert pool.step(0) == [Reject("b"), Start(3, "g", "a")]
+    pool.submit("f", "f:1", "c", 0)
+    pool.submit("f", "f:2", "d", 0)
+    assert pool.step(0) == [Reject("d")]
+    pool.ready(1, 0)
+    assert pool.step(0) == [Assign(1, "c")]
+    pool.provision("f", "f:1", 1, 0)
+    pool.submit("f", "f:2", "e", 0)
+    assert pool.step(0) == [Stop(2)]
+    pool.gone(2)
+    assert pool.step(0) == [Start(4, "f:2", "e")]
+
+
+def test_it_counts_as_the_function_s_own() -> None:
+    pool = Pool(limit=10, starts=3, idle_expiry=60)
+    pool.provision("f", "f:1", 2, 0)
+    pool.reserve("f", 2)
+    pool.step(0)
+    pool.submit("f", "f:2", "a", 0)
+    assert pool.step(0) == [Reject("a", Reason.RESERVED)]
+    pool.reserve("f", None)
+    for ticket in range(9):
+        submit(pool, "g", ticket)
+    assert pool.step(0)[0] == Reject(8)
+
+
+def test_provisioned_environments_that_do_not_come_up_are_tried_now_and_then() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    pool.provision("f", "f", 3, 0)
+    assert len(pool.step(0)) == 3
+    for number in (1, 2, 3):
+        assert pool.take_waiting(number) == []
+        pool.gone(number)
+    assert pool.step(0) == []
+    assert pool.provisioned("f", "f") == (0, True)
+    assert pool.due() == 1
+    assert pool.step(1) == [Start(4, "f", None, provisioned=True)]
+    pool.take_waiting(4)
+    pool.gone(4)
+    assert pool.step(1) == []
+    assert pool.due() == 3
+    assert pool.step(3) == [Start(5, "f", None, provisioned=True)]
+    pool.ready(5, 3)
+    assert len(pool.step(3)) == 2
+    assert pool.provisioned("f", "f") == (1, False)
+
+
+def test_more_may_be_provisioned_than_there_is() -> None:
+    """As when a service is started anew with fewer environments: no call waits for what cannot be."""
+    pool = Pool(limit=1, starts=1, idle_expiry=60)
+    for function in "fg":
+        pool.provision(function, function, 1, 0)
+    assert pool.step(0) == [Start(1, "f", None, provisioned=True)]
+    pool.ready(1, 0)
+    submit(pool, "g", "a")
+    submit(pool, "f", "b")
+    assert pool.step(0) == [Assign(1, "b"), Reject("a")]
+
+
+def test_a_version_that_is_gone_has_none_provisioned() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    pool.provision("f", "f", 1, 0)
+    pool.step(0)
+    pool.ready(1, 0)
+    pool.retire("f", set(), 0)
+    assert pool.step(0) == [Stop(1)]
+    pool.gone(1)
+    assert pool.step(0) == []
+    assert kept(pool) == 0
+
+
 # Functions that are changed.
 
 

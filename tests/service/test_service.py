@@ -314,6 +314,43 @@ def test_a_call_that_waits_when_its_function_is_removed_is_still_served(run: Run
     run(test())
 
 
+def test_provisioned_environments_are_there_before_anybody_calls(run: Run) -> None:
+    async def test() -> None:
+        bench = Bench()
+        bench.functions.provision["app"] = 2
+        async with bench:
+            app = bench.functions.by_name["app"]
+            first, second = bench.backend.environments
+            assert bench.service.provisioned(app) == (0, False)
+            for environment in (first, second):
+                variables = environment.spec.environment
+                assert variables["AWS_LAMBDA_INITIALIZATION_TYPE"] == "provisioned-concurrency"
+                environment.connect()
+                await environment.client.send(NEXT)
+            await bench.until(lambda: bench.service.provisioned(app) == (2, False))
+            del bench.functions.provision["app"]
+            bench.service.changed("app")
+            assert bench.service.provisioned(app) == (0, False)
+            assert "2 idle" in repr(bench.service), "they go when they are not used"
+
+    run(test())
+
+
+def test_one_that_does_not_come_up_is_in_the_log(run: Run) -> None:
+    async def test() -> None:
+        async with Bench() as bench:
+            bench.functions.provision["app"] = 1
+            bench.service.changed("app")
+            environment = await bench.environment()
+            environment.exit(1)
+            app = bench.functions.by_name["app"]
+            await bench.until(lambda: bench.service.provisioned(app) == (0, True))
+            (line,) = [line for line in bench.log(platform=False) if "no call waited for" in line]
+            assert "exit status 1" in line
+
+    run(test())
+
+
 def test_tenants_have_environments_of_their_own(run: Run) -> None:
     async def test() -> None:
         async with Bench({"tenants": True}) as bench:

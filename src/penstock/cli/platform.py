@@ -166,7 +166,10 @@ class Platform:
             catalog,
             self._output.request,
             handlers=operation_handlers(
-                catalog, lambda: self._gateway_url, self._chosen.service.max_environments
+                catalog,
+                lambda: self._gateway_url,
+                self._chosen.service.max_environments,
+                service.provisioned,
             ),
             enqueue=events.enqueue,
             access=SignedRequests(access) if access.required else None,

@@ -12,6 +12,7 @@ import json
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -68,6 +69,7 @@ class Entry:
     aliases: dict[str, Alias] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     reserved: int | None = None
+    provisioned: dict[str, Document] = field(default_factory=dict)  # by version or alias
     urls: dict[str, Document] = field(default_factory=dict)  # by alias; "" is the function's own
     event_invoke: dict[str, Document] = field(default_factory=dict)  # by qualifier, $LATEST among them
     policies: dict[str, dict[str, Document]] = field(default_factory=dict)  # by qualifier or "": statements
@@ -80,6 +82,14 @@ class Entry:
         if (alias := self.aliases.get(qualifier)) is not None:
             qualifier = alias.version
         return self.latest if qualifier == LATEST else self.versions.get(qualifier)
+
+    def all_provisioned(self) -> int:
+        """How many invocations all that is provisioned can run at once."""
+        return sum(each["Requested"] for each in self.provisioned.values())
+
+    def taken(self) -> int:
+        """What it takes of the account's concurrency for itself."""
+        return self.all_provisioned() if self.reserved is None else self.reserved
 
     def all_versions(self) -> Iterator[Version]:
         yield self.latest
@@ -170,6 +180,19 @@ class Catalog:
     def reserved(self, name: str) -> int | None:
         entry = self._entries.get(name)
         return entry.reserved if entry is not None else None
+
+    def provisions(self) -> list[str]:
+        return [entry.name for entry in self._entries.values() if entry.provisioned]
+
+    def provisioned(self, name: str) -> list[tuple[Function, int]]:
+        entry = self._entries.get(name)
+        if entry is None:
+            return []
+        counts = Counter[str]()
+        for qualifier, config in entry.provisioned.items():
+            if (version := entry.version(qualifier)) is not None:
+                counts[version.version] += config["Requested"]
+        return [(self.resolve(name, version), count) for version, count in counts.items()]
 
     def keys(self, name: str) -> set[str]:
         """The keys of everything of this function that may still be called."""

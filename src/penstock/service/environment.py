@@ -85,10 +85,13 @@ def specify(
     *,
     snapshot: bool = False,
     template: bool = False,
+    provisioned: bool = False,
 ) -> Spec:
     """What an environment is started with; `snapshot`: as a fork of a template, or it is that `template`."""
     log_stream = time.strftime("%Y/%m/%d/", time.gmtime()) + f"[{function.version}]{id}"
-    initialization = "snap-start" if snapshot else "on-demand"
+    initialization = "provisioned-concurrency" if provisioned else "on-demand"
+    if snapshot:
+        initialization = "snap-start"
     room = _FOREIGN_DATA_ROOM if launch.command else _DATA_ROOM
     return Spec(
         id=id,
@@ -107,9 +110,10 @@ def specify(
 class Environment:
     SETTLE = 1.0  # seconds to read what an ended process had sent; a fork of it may hold the socket open
 
-    def __init__(self, number: int, function: Function, host: Host) -> None:
+    def __init__(self, number: int, function: Function, host: Host, *, provisioned: bool = False) -> None:
         self.number = number
         self.function = function
+        self.provisioned = provisioned  # it was started before anybody called
         self.id = uuid.uuid4().hex
         self.host = host
         self.loop = asyncio.get_running_loop()
@@ -197,6 +201,7 @@ class Environment:
             self.host.region,
             connections.address,
             snapshot=template is not None,
+            provisioned=self.provisioned,
         )
         if template is not None:
             self.init_tail = template.tail

@@ -57,6 +57,12 @@ class Functions(Protocol):
     def reservations(self) -> dict[str, int]:
         """What is reserved, by function."""
 
+    def provisions(self) -> list[str]:
+        """The functions with provisioned concurrency."""
+
+    def provisioned(self, name: str) -> list[tuple[Function, int]]:
+        """Versions of it with provisioned concurrency, and for how many invocations at once."""
+
     def reserved(self, name: str) -> int | None:
         """How many invocations are kept for this function, and are its limit; None: no such setting."""
 

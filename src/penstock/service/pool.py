@@ -457,6 +457,7 @@ class Pool(Ledger):
 
     def _start_provisioned(self, now: float, actions: list[Action]) -> None:
         """Start what is provisioned; where an environment has not come up, one is tried now and then."""
+        full = False
         for line in list(self._short):
             if line.failed:
                 if line.starting:  # this one will tell
@@ -468,7 +469,7 @@ class Pool(Ledger):
                 if line.retry_at > now:
                     continue
             line.retry_at = 0.0
-            while line in self._short:
+            while line in self._short and not full:
                 if self._count[_STARTING] >= self._starts and line.owner.starting:
                     break
                 if len(self._slots) < self._limit:
@@ -476,7 +477,7 @@ class Pool(Ledger):
                     if line.failed:
                         break
                 elif self._count[_STOPPING] or not self._make_room(actions):
-                    return
+                    full = True
 
     def _start_ahead(self, now: float, actions: list[Action]) -> None:
         """Start environments for calls that are likely to come soon, where that is in nobody's way.

@@ -16,7 +16,7 @@ from .config import Config
 from .environment import Environment, InitVerdict
 from .functions import Function, Functions
 from .invocation import Invocation
-from .logs import LogSink
+from .logs import LogLine, LogSink
 from .pacing import Scaling
 from .pool import Assign, Pool, Reject, Start, Stop
 from .templates import Template, Templates
@@ -79,6 +79,9 @@ class Service:
             self._pool.reserve(name, reserved)
         for python in {function.python for function in self.functions}:
             await self.backend.start(python)
+        for name in self.functions.provisions():
+            self._provision(name)
+        self._step()
         for function in self.functions:
             self._templates.prepare(function, among_others=True)
 
@@ -133,10 +136,28 @@ class Service:
         keep = {key for key in self._pool.keys(name) if key.partition("#")[0] in kept}
         self._pool.reserve(name, self.functions.reserved(name))
         self._pool.retire(name, keep, self.loop.time())
+        self._provision(name)
         self._templates.retire(name, kept)
         self._step()
         if not self._stopping and (published := self.functions.published(name)) is not None:
             self._templates.prepare(published)
+
+    def provisioned(self, function: Function) -> tuple[int, bool]:
+        """How many invocations its provisioned environments are ready for, and whether more fail to start."""
+        ready, failing = self._pool.provisioned(function.name, function.key)
+        return ready * function.concurrency, failing
+
+    def _provision(self, name: str) -> None:
+        """Have so many environments of each version of a function as are asked for."""
+        now = self.loop.time()
+        wanted = self.functions.provisioned(name)
+        for key in {*self._pool.keys(name)} - {function.key for function, _ in wanted}:
+            self._pool.provision(name, key, 0, now)
+        for function, count in wanted:
+            environments = -(-count // function.concurrency)
+            self._pool.provision(
+                name, function.key, environments, now, about=function, seats=function.concurrency
+            )
 
     # What invocations tell.
 
@@ -170,7 +191,11 @@ class Service:
 
     def init_failed(self, environment: Environment, verdict: InitVerdict) -> None:
         """An environment did not come up: the calls that waited for it are told why."""
-        for waiting in self._pool.take_waiting(environment.number):
+        calls = self._pool.take_waiting(environment.number)
+        if not calls:
+            text = f"an environment that no call waited for did not come up: {verdict('').detail}"
+            self.log(LogLine(environment.function.name, environment.id, "", text))
+        for waiting in calls:
             assert isinstance(waiting, Invocation)
             if waiting.tail is not None:
                 waiting.tail = environment.init_tail
@@ -194,9 +219,9 @@ class Service:
                     assert isinstance(invocation, Invocation)
                     invocation.slot = number
                     self._environments[number].deliver(invocation)
-                case Start(number, about=function):
+                case Start(number, about=function, provisioned=provisioned):
                     assert isinstance(function, Function)
-                    environment = Environment(number, function, self)
+                    environment = Environment(number, function, self, provisioned=provisioned)
                     self._environments[number] = environment
                     self._start(environment)
                 case Stop(number):

@@ -63,7 +63,7 @@ def handlers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Han
     folder: Path = tmp_path_factory.mktemp("fuzz")
     store = Store.open(folder, durable=False)
     catalog = Catalog(store, CodeStore(folder / "code"), Defaults("python"), "us-east-1")
-    yield operation_handlers(catalog, lambda: "http://localhost:3000", 1000)
+    yield operation_handlers(catalog, lambda: "http://localhost:3000", 1000, lambda function: (0, False))
     asyncio.run(store.close())
 
 

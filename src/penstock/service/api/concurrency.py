@@ -27,6 +27,10 @@ _TOO_MANY = (
     "Specified ReservedConcurrentExecutions for function decreases account's"
     " UnreservedConcurrentExecution below its minimum value of [{}]."
 )
+_BELOW_PROVISIONED = (
+    " ReservedConcurrentExecutions  {} should not be lower than"
+    " function's total provisioned concurrency [{}]."
+)
 
 
 class Concurrency:
@@ -35,8 +39,9 @@ class Concurrency:
     def __init__(self, catalog: Catalog, limit: int) -> None:
         """`limit` is how many invocations the service runs at once."""
         self._catalog = catalog
-        self._limit = limit
-        self._changing = asyncio.Lock()  # the sum over all functions holds while one is changed
+        self.limit = limit
+        self.minimum = min(_UNRESERVED, limit // 10)  # that stays for everybody
+        self.changing = asyncio.Lock()  # the sum over all functions holds while one is changed
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -50,10 +55,11 @@ class Concurrency:
         values = read(request, _PUT)
         name = self._known(request)
         wanted: int = values["ReservedConcurrentExecutions"]
-        async with self._changing, self._catalog.edit(name) as entry:
-            minimum = min(_UNRESERVED, self._limit // 10)
-            if self._unreserved() + (entry.reserved or 0) - wanted < minimum:
-                raise invalid_parameter(_TOO_MANY.format(minimum))
+        async with self.changing, self._catalog.edit(name) as entry:
+            if wanted < (provisioned := entry.all_provisioned()):
+                raise invalid_parameter(_BELOW_PROVISIONED.format(wanted, provisioned))
+            if self.unreserved() + entry.taken() - wanted < self.minimum:
+                raise invalid_parameter(_TOO_MANY.format(self.minimum))
             entry.reserved = wanted
         return Reply(200, {"ReservedConcurrentExecutions": wanted})
 
@@ -62,7 +68,7 @@ class Concurrency:
         return Reply(200, {} if reserved is None else {"ReservedConcurrentExecutions": reserved})
 
     async def delete_function_concurrency(self, request: ApiRequest) -> Reply:
-        async with self._changing, self._catalog.edit(self._known(request)) as entry:
+        async with self.changing, self._catalog.edit(self._known(request)) as entry:
             entry.reserved = None
         return Reply(204)
 
@@ -73,8 +79,8 @@ class Concurrency:
             "TotalCodeSize": _STORAGE,
             "CodeSizeUnzipped": UNZIPPED,
             "CodeSizeZipped": ZIPPED,
-            "ConcurrentExecutions": self._limit,
-            "UnreservedConcurrentExecutions": self._unreserved(),
+            "ConcurrentExecutions": self.limit,
+            "UnreservedConcurrentExecutions": self.unreserved(),
         }
         usage = {"TotalCodeSize": sum(each.code.size for each in versions), "FunctionCount": len(entries)}
         return Reply(200, {"AccountLimit": limit, "AccountUsage": usage})
@@ -86,6 +92,6 @@ class Concurrency:
             raise FunctionNotFound(f"Function not found: {self._catalog.arn(name, LATEST)}")
         return name
 
-    def _unreserved(self) -> int:
-        """What no function has reserved."""
-        return max(0, self._limit - sum(self._catalog.reservations().values()))
+    def unreserved(self) -> int:
+        """What no function has reserved or provisioned."""
+        return max(0, self.limit - sum(entry.taken() for entry in self._catalog.entries()))

@@ -64,7 +64,7 @@ def listed(functions: Functions, entry: Entry, version: Version, qualifier: str)
         "FunctionArn": functions.arn(entry.name, qualifier),
         "Version": version.version,
         "RevisionId": version.revision_id,
-        "LastModified": _timestamp(version.last_modified),
+        "LastModified": timestamp(version.last_modified),
         "CodeSize": version.code.size,
         "CodeSha256": version.code.sha256,
         "PackageType": "Zip",
@@ -110,6 +110,7 @@ def alias(functions: Functions, entry: Entry, each: Alias) -> Document:
     }
 
 
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
+    """As AWS writes the time of a change."""
     milliseconds = int(seconds * 1000) % 1000
     return time.strftime(f"%Y-%m-%dT%H:%M:%S.{milliseconds:03}+0000", time.gmtime(seconds))

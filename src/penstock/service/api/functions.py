@@ -174,6 +174,7 @@ class FunctionOperations:
                 raise ApiError("ResourceConflictException", message)
             entry.versions.pop(version, None)
             entry.event_invoke.pop(version, None)
+            entry.provisioned.pop(version, None)
             entry.policies.pop(version, None)
 
     def _found(self, request: ApiRequest) -> tuple[Entry, Version, str]:

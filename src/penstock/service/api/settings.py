@@ -14,6 +14,7 @@ from .errors import ApiError
 from .eventinvoke import EventInvoke
 from .naming import named, unqualified
 from .policies import Policies
+from .provisioned import ProvisionedConcurrency, Ready
 from .request import ApiRequest, Handler, Reply
 from .shapes import CODE_SIGNING
 from .tags import Tags
@@ -34,6 +35,7 @@ PARTIAL = {
     ),
     "PutFunctionEventInvokeConfig": "destinations are functions and, beyond AWS, `file:///absolute/path`",
     "PutFunctionRecursionConfig": "`Terminate` is refused: loops are not looked for",
+    "PutProvisionedConcurrencyConfig": "environments there already are count as provisioned",
     "TagResource": "functions only",
     "UpdateFunctionEventInvokeConfig": "destinations are functions and, beyond AWS, `file:///absolute/path`",
     "UpdateFunctionUrlConfig": "`InvokeMode` is kept and shown; the gateway's response mode decides",
@@ -41,10 +43,15 @@ PARTIAL = {
 """What operations of this table do otherwise than AWS, for the table of compatibility."""
 
 
-def handlers(catalog: Catalog, gateway: Callable[[], str], limit: int) -> dict[str, Handler]:
-    """Operations by name. `gateway` gives the gateway's base URL, `limit` is the account's concurrency."""
+def handlers(catalog: Catalog, gateway: Callable[[], str], limit: int, ready: Ready) -> dict[str, Handler]:
+    """Operations by name. `gateway` gives the gateway's base URL, `limit` is the account's concurrency.
+
+    `ready` tells how much of what is provisioned is.
+    """
+    concurrency = Concurrency(catalog, limit)
     return {
-        **Concurrency(catalog, limit).handlers(),
+        **concurrency.handlers(),
+        **ProvisionedConcurrency(catalog, concurrency, ready).handlers(),
         **EventInvoke(catalog).handlers(),
         **Policies(catalog).handlers(),
         **Tags(catalog).handlers(),

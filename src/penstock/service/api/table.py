@@ -7,6 +7,7 @@ from penstock.service.catalog import Catalog
 
 from . import settings
 from .functions import FOLDERS, FunctionOperations
+from .provisioned import Ready
 from .request import Handler
 from .versions import VersionOperations
 
@@ -30,15 +31,18 @@ PARTIAL = {
 """What operations do otherwise than AWS, in a sentence each."""
 
 
-def operation_handlers(catalog: Catalog, gateway: Callable[[], str], limit: int) -> dict[str, Handler]:
+def operation_handlers(
+    catalog: Catalog, gateway: Callable[[], str], limit: int, ready: Ready
+) -> dict[str, Handler]:
     """The managing operations that are built, by AWS's names.
 
-    `gateway` gives the gateway's base URL, `limit` is the account's concurrency.
+    `gateway` gives the gateway's base URL, `limit` is the account's concurrency, and `ready` tells how much
+    of what is provisioned is.
     """
     return {
         **FunctionOperations(catalog).handlers(),
         **VersionOperations(catalog).handlers(),
-        **settings.handlers(catalog, gateway, limit),
+        **settings.handlers(catalog, gateway, limit, ready),
     }
 
 

@@ -14,6 +14,7 @@ from . import configuration, describe
 from .errors import ApiError, check_revision, invalid_parameter, not_found
 from .functions import by_number, inputs, paged, publish, whole
 from .naming import named
+from .provisioned import refuse_unpublished
 from .request import ApiRequest, Handler, Reply
 
 
@@ -94,6 +95,8 @@ class VersionOperations:
             if "FunctionVersion" in values:
                 self._check_version(entry, values["FunctionVersion"])
                 alias.version = values["FunctionVersion"]
+                if alias.name in entry.provisioned:
+                    refuse_unpublished(entry, alias.name)
             alias.description = values.get("Description", alias.description)
             alias.revision_id = str(uuid.uuid4())
         return Reply(200, describe.alias(self._catalog, entry, alias))
@@ -102,7 +105,8 @@ class VersionOperations:
         """Forget an alias and what was set for it; one that is not there is gone already, as on AWS."""
         values = inputs(request)
         async with self._catalog.edit(whole(request, self._catalog)) as entry:
-            for kept in (entry.aliases, entry.urls, entry.event_invoke, entry.policies):
+            settings = (entry.urls, entry.event_invoke, entry.policies, entry.provisioned)
+            for kept in (entry.aliases, *settings):
                 kept.pop(values["Name"], None)
         return Reply(204)
 

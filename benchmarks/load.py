@@ -264,6 +264,7 @@ class Stream:
         self.tail = b""  # what has come and is not dealt with
         self.ticks = 0
         self.complete = False
+        self.served = False  # a response on this connection was read before
 
 
 def streams(
@@ -322,7 +323,8 @@ def arrivals(address: Address, path: str, starts: list[float]) -> dict[str, Any]
 def first_byte(address: Address, path: str, clients: int, count: int, pause: float) -> dict[str, Any]:
     """`clients` that request one after the other, each on its connection, `count` requests in all.
 
-    A client rests for a random part of `pause` before its next request: they do not fall into step.
+    A client rests for a random part of `pause` before its next request: they do not fall into step. The first
+    request of each is not counted: its connection may not have been accepted yet.
     """
     _warm(address, path, clients)
     moments = random.Random(clients)
@@ -336,7 +338,7 @@ def first_byte(address: Address, path: str, clients: int, count: int, pause: flo
         stream = Stream(connect(address))
         poller.register(stream.connection, select.EPOLLIN)
         resting.append((begin + moments.random() * pause, stream))
-    left = count
+    left = count + clients
     while running or (resting and left):
         resting.sort(key=lambda each: each[0], reverse=True)
         while left and resting and resting[-1][0] <= time.perf_counter():
@@ -354,7 +356,9 @@ def first_byte(address: Address, path: str, clients: int, count: int, pause: flo
             stream = running[number]
             if _read_first_byte(stream, receive(stream.connection)):
                 assert stream.first_byte
-                latencies.append(stream.first_byte - stream.began)
+                if stream.served:
+                    latencies.append(stream.first_byte - stream.began)
+                stream.served = True
                 del running[number]
                 resting.append((time.perf_counter() + moments.random() * pause, stream))
     return {"latencies": latencies}

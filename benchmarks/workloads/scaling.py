@@ -36,8 +36,8 @@ def clients(system: System, quick: bool, times: int) -> Round:
     result = load("first_byte", system, path=path, clients=times, count=count, pause=w4_first_byte.PAUSE)
     latencies = result["latencies"]
     values = {f"p{percent}": percentile(latencies, percent) * 1000 for percent in (50, 99)}
-    # What warms up is a stream for each client, beside those that are counted.
-    values["cpu"] = (system.cpu() - before) * 1e6 / (count + times)
+    # Beside those that are counted there are two for each client: one warms up, one is its first.
+    values["cpu"] = (system.cpu() - before) * 1e6 / (count + 2 * times)
     return Round(values, system.memory(), count)
 
 

@@ -3,7 +3,7 @@ yielded at once, then the generator rests (1 client: 5 ms; 32: 100 ms), so there
 
 From the sending of the request to the first byte of the body at the client. Each client keeps its connection,
 and pauses for a random time of up to 20 ms between two requests. As many responses at once before the first
-of them have warmed the environments.
+of them have warmed the environments; the first request on each connection is not counted.
 """
 
 from figures import percentile

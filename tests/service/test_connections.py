@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import socket
+import struct
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -166,6 +167,24 @@ def test_several_connections_at_once(run: Run) -> None:
             client.close()
         await api.until(lambda: api.losses == 3)
         assert not listening.open
+        listening.close()
+
+    run(test())
+
+
+def test_dropping_one_that_the_runtime_has_reset(run: Run) -> None:
+    async def test() -> None:
+        api = Api()
+        listening = Listening(api, api.lost)
+        reset, other = await connected(listening), await connected(listening)
+        for client in (reset, other):
+            await client.send(UPLOAD)
+        await api.until(lambda: len(api.writers) == 2)
+        reset.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset.close()
+        listening.drop()  # before the event loop has noticed
+        assert await other.rest() == b""
+        other.close()
         listening.close()
 
     run(test())

@@ -156,7 +156,11 @@ class Link(asyncio.Protocol):
             return
         self._state = State.LINGER
         self._unsent = self._transport.get_write_buffer_size()
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # of asyncio's transports: the other side has reset the connection
+            self._close()
+            return
         self._pause_reading(False)
         self._arm(self._config.linger_timeout)
 

@@ -105,7 +105,7 @@ def test_instructions_of_the_service(
 # The runtime, in callgrind: `python -m penstock.runtime`, against a Runtime API that answers at once.
 
 RUNTIME = """
-    import time, types
+    import time
     from penstock.runtime import stream
 
     def handler(event, context):
@@ -113,7 +113,7 @@ RUNTIME = """
             return {"statusCode": 200, "body": "ok"}
         count, size, pause = event
         if not pause:  # all in one moment: when a flush is due is not for this machine's speed to say
-            stream.time = types.SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda seconds: time.sleep(1e6))
+            stream.monotonic, stream.sleep = lambda: 0.0, lambda seconds: time.sleep(1e6)
         def chunks():
             for _ in range(count):
                 yield "x" * size
@@ -162,9 +162,9 @@ class CountedRuntime:
         stream.sock.close()
 
     def close(self) -> None:
-        self.side.sock.close()
-        self.process.kill()
+        self.process.kill()  # before its connection ends: it would take another
         self.process.wait()
+        self.side.sock.close()
 
 
 @pytest.fixture(scope="module")

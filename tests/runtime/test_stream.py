@@ -5,7 +5,6 @@ import contextlib
 import gc
 import socket
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
@@ -166,9 +165,8 @@ class NoTimer(FlushTimer):
 @pytest.fixture
 def still(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Time as the writers see it, standing still: `still.now`."""
-    clock = SimpleNamespace(now=1.0, sleep=time.sleep)
-    clock.monotonic = lambda: clock.now
-    monkeypatch.setattr(stream, "time", clock)
+    clock = SimpleNamespace(now=1.0)
+    monkeypatch.setattr(stream, "monotonic", lambda: clock.now)
     return clock
 
 

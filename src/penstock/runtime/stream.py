@@ -12,9 +12,9 @@ interval, before the timer can send its tail.
 from __future__ import annotations
 
 import _thread
-import time
 from _socket import MSG_DONTWAIT  # `socket` is dear to import
 from collections.abc import Generator, Sequence
+from time import monotonic, sleep
 from types import coroutine
 
 from penstock.protocol.chunked import CRLF, chunk_head
@@ -60,23 +60,35 @@ class Gather:
 
         Empty data sends the head, and writes no frame.
         """
+        held = self.held
+        if held and data:  # in the middle of a burst; the head has left
+            size = len(data)
+            if size < FLUSH_SIZE:
+                held.append(data)
+                self._size += size
+                if now - self._window < WINDOW:
+                    return None if self._size < FLUSH_SIZE else self.take()
+                self._begin(now)
+                return self.take()
+            return self.take() + frame(data)
         if self._head or not data:
             head, self._head = self._head, []
             return head + frame(data) if data else head
-        new_window = now - self._window >= WINDOW
-        if new_window:
-            self._window = now
-            self._count = 0
-        if not self.held and self._count < AT_ONCE:
-            self._count += 1
-            return frame(data)
-        if len(data) >= FLUSH_SIZE:
-            return self.take() + frame(data)
-        self.held.append(data)
-        self._size += len(data)
-        if new_window or self._size >= FLUSH_SIZE:
-            return self.take()
-        return None
+        if now - self._window >= WINDOW:
+            self._begin(now)
+        elif self._count >= AT_ONCE:
+            if len(data) >= FLUSH_SIZE:
+                return frame(data)
+            held.append(data)
+            self._size = len(data)
+            return None
+        self._count += 1
+        return frame(data)
+
+    def _begin(self, now: float) -> None:
+        """A window begins."""
+        self._window = now
+        self._count = 0
 
     def take(self) -> list[Buffer]:
         """All that is left: the head, and what is held back as one chunk."""
@@ -120,11 +132,12 @@ class StreamWriter:
         with self._lock:
             if self._broken is not None:
                 raise Disconnected(self._broken)
-            due = self._gather.add(data, time.monotonic())
-            if due:
+            due = self._gather.add(data, monotonic())
+            if due is None:
+                if len(self._gather.held) == 1:
+                    self._timer.start(self)
+            elif due:
                 send_all(self._connection, due)
-            elif due is None and len(self._gather.held) == 1:
-                self._timer.start(self)
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail` (the last chunk, and what follows it). Raises Disconnected."""
@@ -173,7 +186,7 @@ class FlushTimer:
     def _run(self) -> None:
         while True:
             self._wake.acquire()
-            time.sleep(WINDOW)
+            sleep(WINDOW)
             writer = self._writer
             if writer is not None:
                 writer.flush_held()

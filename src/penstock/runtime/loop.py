@@ -6,7 +6,7 @@ User code runs only between `guard.arm` and `guard.disarm`. Bodies are closed ou
 
 from __future__ import annotations
 
-import base64
+import binascii  # `base64` imports more
 import os
 from collections.abc import Callable
 
@@ -159,7 +159,7 @@ class Reply:
             self.api.fail(self._id, *errors.error_document(error, self._id))
         else:
             error_type, document = errors.error_document(error, self._id, TRAILER_DOCUMENT)
-            self._end((error_type, base64.b64encode(document).decode()))
+            self._end((error_type, binascii.b2a_base64(document, newline=False).decode()))
 
     def _end(self, error: tuple[str, str] | None = None) -> None:
         if self._writer is None:  # it ended without a chunk: the head is still owed

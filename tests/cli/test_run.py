@@ -1,5 +1,6 @@
 """`penstock dev` and `serve` as processes: what they say first, and how they stop."""
 
+import gc
 import logging
 import os
 import resource
@@ -225,6 +226,16 @@ def test_a_limit_of_open_files_that_is_too_low_is_remarked_upon(limit, most, sai
     told = run._files_note(limit, most)
     advice = "raise it with ulimit -Hn, or lower --max-environments"
     assert told == ([] if said is None else [said + advice])
+
+
+def test_everything_is_looked_at_seldom_and_the_young_as_ever():
+    before = gc.get_threshold()
+    try:
+        run._collect_seldom()
+        assert gc.get_threshold() == (*before[:2], 200)
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()
 
 
 def test_what_the_packages_log_is_a_note():

@@ -84,7 +84,7 @@ class Line:
     retired: bool = False
     about: object = None  # what a Start tells of it
     forecast: Forecast = field(default_factory=Forecast)
-    failed: bool = False  # the last to start did not come up
+    failed: bool = False  # the last to start did not come up, or ended with nothing to do
     retry_at: float = 0.0  # when the next provisioned one may try, if it failed
     delay: float = 0.0  # seconds, before that
 
@@ -201,6 +201,7 @@ class Ledger:
         entry = line.owner
         if not line.retired:
             del entry.lines[line.key]
+            line.retired = True  # whoever still has it in a list
         entry.alive -= 1
         if not entry.alive:
             self._forget_function(entry)

@@ -15,6 +15,9 @@ is idle while a seat is free, and the fullest is filled first, so that others fa
 counts calls and `limit` counts environments; where all have one seat that is the same. Where they have more,
 calls may run out of environments before concurrency does.
 
+Two kinds of environments start for no call: those that are provisioned, which are taken from the concurrency
+there is, and those that calls to come are likely to need (forecast.py), which never stand in a call's way.
+
 A call waits only while a seat may still become its own; when everything is running it is rejected at once, as
 AWS throttles. A waiter takes a freed or a new seat, whichever comes first.
 """
@@ -272,7 +275,10 @@ class Pool(Ledger):
 
     def stopping(self, number: int) -> None:
         """An environment is being ended: it will not be ready again."""
-        self._close(self._slots[number])
+        slot = self._slots[number]
+        if slot.state is _IDLE:
+            slot.line.failed = True  # by itself, with nothing to do: it is not made anew again and again
+        self._close(slot)
 
     def gone(self, number: int) -> None:
         """An environment's process has ended."""
@@ -535,9 +541,8 @@ class Pool(Ledger):
                 own[slot.line] += slot.returning * (not slot.draining) + slot.opening
         missing = {
             line: lacking
-            for owner in self._hungry.values()
-            for line in owner.hungry
-            if (lacking := len(line.waiting) - own[line]) > 0
+            for line, waiting in Counter(self._tickets.values()).items()
+            if (lacking := waiting - own[line]) > 0
         }
         while sum(-(-lacking // line.seats) for line, lacking in missing.items()) > self._limit - occupied:
             # As in `_relieve`.

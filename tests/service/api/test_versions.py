@@ -253,6 +253,38 @@ async def test_what_was_set_for_an_alias_goes_with_it(api: Management) -> None:
 
 
 @asynchronous
+async def test_an_alias_with_provisioned_environments_moves_to_versions_that_may_have_them(
+    api: Management,
+) -> None:
+    await api.create(Publish=True)
+    await api.call("UpdateFunctionConfiguration", "app", Description="another")
+    assert (await api.call("PublishVersion", "app"))["Version"] == "2"
+    for alias in ("live", "other"):
+        await api.call("CreateAlias", "app", Name=alias, FunctionVersion="1")
+    for qualifier in ("live", "2"):
+        await api.call(
+            "PutProvisionedConcurrencyConfig", "app", Qualifier=qualifier, ProvisionedConcurrentExecutions=1
+        )
+    assert await api.refused("UpdateAlias", "app", Name="live", FunctionVersion="$LATEST") == (
+        400,
+        "InvalidParameterValueException",
+        "Provisioned Concurrency Configs cannot be applied to unpublished function versions.",
+    )
+    assert await api.refused("UpdateAlias", "app", Name="live", FunctionVersion="2") == (
+        409,
+        "ResourceConflictException",
+        "Alias can't be used for Provisioned Concurrency configuration on an already Provisioned version",
+    )
+    await api.call("UpdateAlias", "app", Name="other", FunctionVersion="2")  # it has none itself
+    await api.call("DeleteAlias", "app", Name="other")
+    await api.call("DeleteFunction", "app", Qualifier="2")
+    await api.call("UpdateAlias", "app", Name="live", Description="the one")
+    assert [count for _, count in api.catalog.provisioned("app")] == [1]
+    await api.call("DeleteAlias", "app", Name="live")
+    assert api.catalog.provisions() == []
+
+
+@asynchronous
 async def test_aliases_in_pages(api: Management) -> None:
     await published(api)
     for number, name in enumerate(("c", "a", "b")):

@@ -22,7 +22,7 @@ SHOWN = {
     "W3": ("rate", "cpu"),
     "W4": ("p50_1", "p99_1", "p50_32", "p99_32"),
     "W5": ("p50", "p99", "cpu", "stream_memory"),
-    "W5b": ("complete", "p50", "p99", "memory"),
+    "W5b": ("incomplete", "p50", "p99", "memory"),
     "W6": ("p50", "p99"),
     "W6b": ("p50", "p99"),
     "W7": ("growth", "memory"),

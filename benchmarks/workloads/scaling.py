@@ -119,7 +119,7 @@ WORKLOADS = (
         "ticks",
         streams,
         {
-            "complete": ("complete streams", ""),
+            "incomplete": ("streams not complete", ""),
             "p50": ("delay, p50", "ms"),
             "p99": ("delay, p99", "ms"),
             "cpu": ("CPU a chunk", "µs"),

@@ -44,7 +44,7 @@ def measure(system: System, quick: bool, streams: int = STREAMS) -> Round:
     delays = result["delays"]
     total = sum(process.pss for process in processes)
     values = {
-        "complete": result["complete"],
+        "incomplete": streams - result["complete"],
         "p50": percentile(delays, 50) * 1000,
         "p99": percentile(delays, 99) * 1000,
         "max": max(delays) * 1000,
@@ -64,14 +64,14 @@ def checks(figures: Figures, memory: Roles) -> list[Check]:
     delay = figures["p99"]
     limit = delay.of("socket loop")
     return [
-        bound("goal", "all 200 complete, in every round", figures["complete"].ours.min, least=STREAMS),
+        bound("goal", "all 200 complete: streams that were not", figures["incomplete"].ours.max, most=0),
         bound("goal", "delay p99 at most 1 ms", delay.ours.median, most=1, limit=limit),
         bound("goal", "at most 2 MiB a stream (PSS)", figures["stream_memory"].ours.median, most=2),
     ]
 
 
 METRICS = (
-    Metric("complete", "complete streams", "", higher_is_better=True, digits=0, compared=False),
+    Metric("incomplete", "streams not complete", "", digits=0, compared=False),
     Metric("p50", "delay, p50", "ms"),
     Metric("p99", "delay, p99", "ms"),
     Metric("max", "delay, longest", "ms"),

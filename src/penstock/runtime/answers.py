@@ -1,5 +1,7 @@
 """The answers of the Runtime API, taken from bytes as they come in. Pure."""
 
+from functools import lru_cache
+
 from penstock.protocol.chunked import Counted, Deframer
 from penstock.protocol.value import Value
 
@@ -15,8 +17,9 @@ class Answer(Value):
         self.body = body
 
 
+@lru_cache(maxsize=2)  # every other is that of a response that was taken, and they are all alike
 def read_head(head: bytes) -> tuple[int, dict[str, str]]:
-    """The status and the headers of an answer; `head` is without the empty line at its end."""
+    """Status and headers of an answer, not to be changed; `head` is without the empty line at its end."""
     status, *lines = head.decode("latin-1").split("\r\n")
     fields = [line.partition(":") for line in lines]
     return int(status[9:12]), {name.lower(): value.strip() for name, _, value in fields}

@@ -31,10 +31,11 @@ def run(api: RuntimeApi, handler: Handler) -> None:
     guard = Guard()
     guard.install()
     timer = FlushTimer()
+    environ = dict(os.environ)  # what a context takes from it stays as it is; a look-up there takes 2 µs
     while True:
         try:
             event = api.next()
-            Reply(api, event, guard, timer).answer(handler)
+            Reply(api, event, guard, timer, environ).answer(handler)
         except Disconnected:
             api.reconnect()
 
@@ -42,7 +43,9 @@ def run(api: RuntimeApi, handler: Handler) -> None:
 class Reply:
     """The answer to one event, from the call of the handler to the last byte."""
 
-    def __init__(self, api: RuntimeApi, event: Event, guard: Guard, timer: FlushTimer) -> None:
+    def __init__(
+        self, api: RuntimeApi, event: Event, guard: Guard, timer: FlushTimer, environ: dict[str, str]
+    ) -> None:
         self.guard = guard
         self.api = api
         self.body: Any = None  # the iterator to be closed, whatever happens
@@ -50,6 +53,7 @@ class Reply:
         self._event = event
         self._id = event.info.request_id
         self._timer = timer
+        self._environ = environ
         self._connection: Connection | None = None
         self._writer: StreamWriter | AsyncStreamWriter | None = None
 
@@ -111,7 +115,7 @@ class Reply:
     def _call(self, handler: Handler) -> Buffered | None:
         """Run user code to its end, writing chunks as they are made."""
         event = marshal.loads(self._event.payload, self._event.content_type)
-        returned = handler(event, LambdaContext.create(self._event.info, os.environ))
+        returned = handler(event, LambdaContext.create(self._event.info, self._environ))
         if not hasattr(type(returned), "__await__"):
             response = classify(returned)
             if isinstance(response, Buffered):

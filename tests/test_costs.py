@@ -70,8 +70,6 @@ class Counted:
         self.platform = Platform(folder, FUNCTIONS, env={"PYTHONHASHSEED": "0"}, under=callgrind(folder))
         self.raw = Raw(self.platform.gateway_address)
         self.instructions = Instructions(self.platform.process.pid, folder)
-        for path in ("paced/small", "paced/1") * 3:
-            ask(self.raw, path)
 
 
 @pytest.fixture(scope="module")
@@ -79,9 +77,10 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
     if CALLGRIND:
         pytest.skip(CALLGRIND)
     counted = Counted(tmp_path_factory.mktemp("counted"))
-    yield counted
-    counted.raw.sock.close()
-    counted.platform.stop()
+    with counted.platform, counted.raw:
+        for path in ("paced/small", "paced/1") * 3:
+            ask(counted.raw, path)
+        yield counted
 
 
 @pytest.mark.parametrize(
@@ -141,8 +140,13 @@ class CountedRuntime:
         command = [sys.executable, "-m", "penstock.runtime"]
         for under in ([], callgrind(folder, from_start=True)):
             self.process = subprocess.Popen([*under, *command], env=environ, stdin=subprocess.DEVNULL)
-            self.side = Side(self._listener.accept()[0])
-            self.invoke(b"[]")
+            try:
+                self.side = Side(self._listener.accept()[0])
+                self.invoke(b"[]")
+            except BaseException:
+                self.process.kill()
+                self.process.wait()
+                raise
             if not under:
                 self.side.read()  # `next`: it does not write what it has compiled any more
                 self.close()

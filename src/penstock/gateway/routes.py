@@ -13,8 +13,7 @@ nothing here and survive. Which Function URLs there are is asked anew for each r
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from penstock.protocol import lambda_api
 from penstock.protocol.urls import URL_PREFIX, Auth, Cors, FunctionUrl, Lookup
@@ -28,8 +27,7 @@ EventFormat = Literal["1.0", "2.0"]
 Flavour = Literal["rest", "http", "url"]  # REST API (1.0), HTTP API (2.0), Function URL (2.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """Where a request goes: a function, the front door it came through, and the path the function sees."""
 
     function: str

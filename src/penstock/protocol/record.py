@@ -1,11 +1,10 @@
 """What the gateway and the Lambda API say of each request, once it is over."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(NamedTuple):
     """One request, for the log. Times are in seconds."""
 
     time: float  # epoch, when it came

@@ -1,13 +1,12 @@
 """What functions print and what the platform says of them, line by line."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from penstock.protocol import limits
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(NamedTuple):
     """One line of a function's log."""
 
     function: str

@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -179,7 +178,7 @@ def test_text_that_is_not_utf8_is_base64() -> None:
 
 def test_whoever_signed_is_named() -> None:
     assert "authorizer" not in url.event(request())["requestContext"]
-    context = url.event(replace(request(), access_key="AKID"))["requestContext"]
+    context = url.event(request()._replace(access_key="AKID"))["requestContext"]
     assert context["accountId"] == "000000000000"
     assert context["authorizer"]["iam"]["accessKey"] == "AKID"
     assert context["authorizer"]["iam"]["userArn"] == "arn:aws:iam::000000000000:user/AKID"

@@ -8,10 +8,9 @@ import base64
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from time import gmtime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 ACCOUNT_ID = "000000000000"
@@ -29,8 +28,7 @@ _NOT_ASCII = re.compile("[^\0-\x7f]")
 _ENCODE = json.JSONEncoder(ensure_ascii=False, check_circular=False, separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
-class HttpRequest:
+class HttpRequest(NamedTuple):
     """A whole HTTP request, with what the gateway knows of it. Its text is latin-1, which loses no byte."""
 
     method: str

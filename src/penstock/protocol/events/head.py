@@ -22,9 +22,8 @@ import base64
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .. import strict_json
 from . import HOP_BY_HOP
@@ -46,8 +45,7 @@ class InvalidResult(ValueError):
     """The function's result cannot be sent as an HTTP response; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class HttpHead:
+class HttpHead(NamedTuple):
     """Status and headers, ready for the wire. Framing, Date and Server are the server's to add.
 
     `headers` never holds Content-Length: for a buffered body `content_length` is its length, for a stream it

@@ -169,7 +169,8 @@ class Connection(Link):
             if self.last:
                 data = b""  # never to be served
         self._buffer = data
-        self._set_reading()
+        if self._read_paused or self._body_paused or data:
+            self._set_reading()
 
     def _cut_head(self, data: bytes) -> tuple[bytes | None, bytes]:
         """A complete head and the bytes behind it; no head if it is incomplete or was refused."""
@@ -267,7 +268,8 @@ class Connection(Link):
             return
         self._state = State.HEAD
         self._request = None
-        self._arm(self._config.idle_timeout)
+        if self._config.idle_timeout is not None:
+            self._arm(self._config.idle_timeout)
         if not self._corked and self._buffer:
             # Not from here: we may be deep within the application's own callback.
             self._timers.loop.call_soon(self._resume)

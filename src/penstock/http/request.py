@@ -40,6 +40,7 @@ class Request:
         "chunked",
         "content_length",
         "expect_continue",
+        "has_body",
         "headers",
         "keep_alive",
         "local",
@@ -66,6 +67,7 @@ class Request:
         self.local: tuple[str, int] | None = None
         self.content_length: int | None = None
         self.chunked = False
+        self.has_body = False
         self.keep_alive = version == "1.1"
         self.expect_continue = False
 
@@ -80,10 +82,6 @@ class Request:
         request.keep_alive = self.keep_alive
         request.expect_continue = self.expect_continue
         return request
-
-    @property
-    def has_body(self) -> bool:
-        return self.chunked or bool(self.content_length)
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.target.decode('latin-1')}>"
@@ -238,11 +236,12 @@ def _check(request: Request, fields: dict[bytes, bytes]) -> None:
             raise Refused(400, "Content-Length and Transfer-Encoding exclude each other.")  # 6.3
         if coding.lower() != b"chunked":
             raise Refused(501, "The only transfer coding served is chunked.")  # 6.1
-        request.chunked = True
+        request.chunked = request.has_body = True
     elif length is not None:
         if not length.isdigit() or len(length) > 18:
             raise Refused(400, "The header Content-Length is malformed.")
         request.content_length = int(length)
+        request.has_body = request.content_length > 0
     connection = get(b"connection")
     if connection is not None:
         options = [option.strip() for option in connection.lower().split(b",")]

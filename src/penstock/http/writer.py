@@ -146,18 +146,20 @@ class Writer:
         """Send a whole response with its Content-Length, and end it. Raises as `start` does."""
         if self.ended:
             return
-        if not self._channel.can_reuse():
+        channel = self._channel
+        if not channel.body_done and not channel.can_reuse():
             self.keep_alive = False
         size = len(body)
         head = self._head(status, headers, size)
         self.started = True
         if self._framing is Framing.NONE:
-            self._channel.write([head], len(head))
+            channel.write([head], len(head))
         else:
             self.bytes_sent = size
             parts: list[Slice] = [head + body] if size <= _JOIN else [head, body]
-            self._channel.write(parts, len(head) + size)
-        self._finish()
+            channel.write(parts, len(head) + size)
+        self.ended = True
+        channel.response_ended(self)
 
     def data(self, slices: Sequence[Slice]) -> None:
         """Send a piece of the body: one frame if chunked. An empty piece sends no frame."""

@@ -55,7 +55,7 @@ RIVALS = {
             proxies.Nginx.missing,
         ),
         Rival(
-            "nginx → loop, unix",
+            "nginx → loop (unix)",
             "The same over a unix socket.",
             proxies.NginxUnix,
             proxies.NginxUnix.missing,

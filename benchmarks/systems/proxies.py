@@ -76,7 +76,7 @@ class Nginx(BeforeLoop, OnPort):
 
 
 class NginxUnix(Nginx):
-    name = "nginx → loop, unix"
+    name = "nginx → loop (unix)"
     unix = True
 
 

@@ -55,6 +55,6 @@ WORKLOAD = Workload(
     ),
     work="bulk",
     measure=measure,
-    rivals=(*SERVERS, "nginx → loop, unix", "relay → loop"),
+    rivals=(*SERVERS, "nginx → loop (unix)", "relay → loop"),
     checks=checks,
 )

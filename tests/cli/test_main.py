@@ -77,10 +77,19 @@ MISTAKES = [
     (["dev", "--prot", "3"], 2, "unknown option '--prot', did you mean --port?; see penstock dev --help"),
     (["dev", "--xyzzy"], 2, "unknown option '--xyzzy'; see penstock dev --help"),
     (["dev", "app.py", "more"], 2, "unknown argument 'more'; see penstock dev --help"),
-    (["dev", "--port"], 2, "argument --port: expected one argument; see penstock dev --help"),
+    (["dev", "--port"], 2, "--port: expected a value, got none; see penstock dev --help"),
+    (["dev", "--snapshot=yes"], 2, "--snapshot: expected no value, got 'yes'; see penstock dev --help"),
     (["dev", "app.py", "--port", "99999"], 2, "--port: expected a whole number from 0 to 65,535, got 99999"),
-    (["dev", "app.py", "--timeout", "-1"], 2, "--timeout: expected a number from 0.001 to 604,800, got -1"),
-    (["dev", "app.py", "--memory", "1"], 2, "--memory: expected a whole number from 128 to 1,048,576, got 1"),
+    (
+        ["dev", "app.py", "--timeout", "-1"],
+        2,
+        "--timeout: expected a number of seconds from 0.001 to 604,800, got -1",
+    ),
+    (
+        ["dev", "app.py", "--memory", "1"],
+        2,
+        "--memory: expected a whole number of MB from 128 to 1,048,576, got 1",
+    ),
     (["dev", "app.py", "--env", "=1"], 2, "--env '=1': expected NAME or NAME=VALUE"),
     (["dev", "app.py", "--env-file", "no"], 2, "--env-file: cannot read no: No such file or directory"),
     (["dev", "app.py", "--host", "0.0.0.0"], 2, "--host: '0.0.0.0' is not a loopback address, and "),
@@ -94,7 +103,7 @@ MISTAKES = [
     (["dev", "app\udc80\n.py"], 2, r"'app\udc80\n.py': no such file or folder; "),
     (["invoke"], 2, "the following arguments are required: FUNCTION; see penstock invoke --help"),
     (["invoke", "x", "--payload", "{"], 2, "--payload: not JSON: "),
-    (["invoke", "x", "--log-type", "All"], 2, "argument --log-type: invalid choice: 'All' (choose from "),
+    (["invoke", "x", "--log-type", "All"], 2, "--log-type: invalid choice: 'All' (choose from "),
     (["invoke", "x", "--endpoint-url", "http://127.0.0.1:1"], 1, "nothing listens at http://127.0.0.1:1: "),
 ]
 
@@ -116,7 +125,7 @@ def test_a_variable_s_mistake_names_the_variable(tmp_path):
     assert penstock("dev", cwd=tmp_path, PENSTOCK_DRAIN="long") == (
         2,
         "",
-        "penstock: PENSTOCK_DRAIN: expected a number from 0 to 604,800, got 'long'\n",
+        "penstock: PENSTOCK_DRAIN: expected a number of seconds from 0 to 604,800, got 'long'\n",
     )
 
 

@@ -282,7 +282,7 @@ def test_a_handler_that_is_not_async_is_refused_with_what_to_do(tmp_path):
         answer = call(platform, "/")
         assert (answer.status, answer.ending) == (502, "init error")
         assert "Runtime.HandlerNotAsync" in answer.detail
-        assert "write `async def`, or set PENSTOCK_SYNC_HANDLERS=threads" in answer.detail
+        assert "write `async def`, or have it run in threads" in answer.detail
 
 
 def test_it_runs_in_threads_when_they_are_asked_for(tmp_path):
@@ -380,7 +380,7 @@ def test_a_function_of_the_lambda_api_says_it_by_a_variable(tmp_path):
         assert len({answer["pid"] for answer in answers}) == 2
         client = platform.client()
         with pytest.raises(
-            client.exceptions.InvalidParameterValueException, match="from 1 to 1600, not 'many'"
+            client.exceptions.InvalidParameterValueException, match="from 1 to 1,600, got 'many'"
         ):
             client.update_function_configuration(
                 FunctionName="met", Environment={"Variables": {"PENSTOCK_CONCURRENCY": "many"}}

@@ -214,7 +214,7 @@ def test_snap_start_through_the_lambda_api(platform: Start) -> None:
 
 def made(platform: Platform) -> list[str]:
     lines = [line["message"] for line in platform.find(event="log")]
-    return [line for line in lines if line.startswith("initialised template made in ")]
+    return [line for line in lines if line.startswith("SnapStart template made in ")]
 
 
 def test_environments_of_many_invocations_are_forks_too(platform: Start) -> None:

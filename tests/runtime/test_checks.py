@@ -63,6 +63,10 @@ def test_what_may_be_forked(source: str, tmp_path: Path) -> None:
             " client.connect(server.getsockname())",
             "it holds a socket to 127.0.0.1 port ",
         ),
+        (
+            "import socket; server = socket.create_server(('127.0.0.1', 0))",
+            "it holds a socket that listens on 127.0.0.1 port ",
+        ),
         ("import os; pipe = os.pipe()", "it holds a pipe (descriptor 3)"),
         ("import select; poll = select.epoll()", "it holds an event loop (descriptor 3)"),
         ("import os; event = os.eventfd(0)", "it holds anon_inode:[eventfd] (descriptor 3)"),

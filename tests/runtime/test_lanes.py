@@ -336,12 +336,16 @@ def test_a_handler_that_is_not_is_refused_unless_threads_are_asked_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lanes.check(coroutine, 100)
-    with pytest.raises(RuntimeFault, match=r"write `async def`, or set PENSTOCK_SYNC_HANDLERS=threads"):
+    with pytest.raises(
+        RuntimeFault, match=r"The handler function is not async.* PENSTOCK_SYNC_HANDLERS=threads"
+    ):
         lanes.check(function, 100)
+    with pytest.raises(RuntimeFault, match=r"The handler is not async"):
+        lanes.check(functools.partial(function), 100)
     monkeypatch.setenv("PENSTOCK_SYNC_HANDLERS", "threads")
     lanes.check(function, 100)
     monkeypatch.setenv("PENSTOCK_SYNC_HANDLERS", "loop")
-    with pytest.raises(RuntimeFault, match="is threads, not 'loop'"):
+    with pytest.raises(RuntimeFault, match="PENSTOCK_SYNC_HANDLERS: expected threads, got 'loop'"):
         lanes.check(coroutine, 100)
 
 

@@ -176,7 +176,9 @@ def test_awslambdaric_on_the_functions_own_interpreter(machine: Machine) -> None
 
 @pytest.mark.parametrize("said", ["0", "1601", "-1", "many", "", "1.5", "²"])
 def test_a_concurrency_that_there_is_not(machine: Machine, said: str) -> None:
-    with pytest.raises(Unavailable, match="PENSTOCK_CONCURRENCY is a whole number from 1 to 1600, not"):
+    with pytest.raises(
+        Unavailable, match="PENSTOCK_CONCURRENCY: expected a whole number from 1 to 1,600, got"
+    ):
         machine.launch(PENSTOCK_CONCURRENCY=said)
 
 

@@ -125,18 +125,32 @@ def test_an_init_above_the_functions_memory_is_killed(run: Run) -> None:
     run(test())
 
 
-def test_one_that_is_refused_is_not_tried_again(run: Run) -> None:
+@pytest.mark.parametrize(
+    ("why", "way_out"),
+    [
+        (
+            "it holds a socket (descriptor 4)",
+            "; close it in a before-snapshot hook (snapshot_restore_py.register_before_snapshot)",
+        ),
+        (
+            "it has started a thread (poller)",
+            "; do that in an after-restore hook (snapshot_restore_py.register_after_restore)",
+        ),
+        ("only Linux tells what a process holds", ""),
+    ],
+)
+def test_one_that_is_refused_is_not_tried_again(run: Run, why: str, way_out: str) -> None:
     async def test() -> None:
         async with Bench(SNAPSHOT) as bench:
             template = only(bench)
             bench.call()
-            template.owner.refused("it holds a socket (descriptor 4)")
+            template.owner.refused(why)
             template.end()
             environment = await bench.environment()
             assert environment.spec.environment["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
             assert len(bench.backend.templates) == 1
             (line,) = bench.log(platform=False)
-            assert line.endswith("it holds a socket (descriptor 4); close it in a before-snapshot hook")
+            assert line == f"no SnapStart template, each environment runs its own init: {why}{way_out}"
 
     run(test())
 

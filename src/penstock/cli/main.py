@@ -116,6 +116,13 @@ examples:
 """
 
 
+_WORDS = {
+    "argument --": "--",
+    "expected one argument": "expected a value, got none",
+    "ignored explicit argument": "expected no value, got",
+}
+
+
 class Parser(argparse.ArgumentParser):
     """argparse, but a mistake is one line."""
 
@@ -124,6 +131,8 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
+        for argparse_s, ours in _WORDS.items():
+            message = message.replace(argparse_s, ours)
         self.exit(2, f"penstock: {message}; see {self.prog} --help\n")
 
     def flags(self) -> list[str]:

@@ -136,6 +136,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "event_concurrency": (1, 100_000),
     "event_retry_delay": (0, WEEK),
 }
+_UNITS = {"SECONDS": "seconds", "MB": "MB"}  # by metavar
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +269,8 @@ class _Setting:
     def _number(self, value: Any, source: str) -> float:
         low, high = RANGES[self.name]
         whole = self.kind is int
-        expected = f"{'a whole number' if whole else 'a number'} from {low:,} to {high:,}"
+        unit = f" of {_UNITS[self.metavar]}" if self.metavar in _UNITS else ""
+        expected = f"{'a whole number' if whole else 'a number'}{unit} from {low:,} to {high:,}"
         try:
             number = self.kind(value)
         except ValueError:

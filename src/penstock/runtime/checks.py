@@ -116,21 +116,23 @@ def _shared(fd: int) -> str:
     if stat.S_ISDIR(mode) or path in _HARMLESS:
         return ""
     if stat.S_ISSOCK(mode):
-        return "a socket" + _peer(fd)
+        return "a socket" + _end(fd)
     if stat.S_ISFIFO(mode):
         return "a pipe"
     return "an event loop" if path == "anon_inode:[eventpoll]" else path
 
 
-def _peer(fd: int) -> str:
+def _end(fd: int) -> str:
     import socket
 
     try:
         with socket.socket(fileno=os.dup(fd)) as sock:
-            name = sock.getpeername()
+            listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+            name = sock.getsockname() if listens else sock.getpeername()
     except OSError:
         return ""
-    return f" to {name[0]} port {name[1]}" if isinstance(name, tuple) else ""
+    direction = "that listens on" if listens else "to"
+    return f" {direction} {name[0]} port {name[1]}" if isinstance(name, tuple) else ""
 
 
 def _shared_memory() -> str:

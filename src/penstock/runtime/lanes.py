@@ -51,13 +51,19 @@ def check(handler: Handler, concurrency: int) -> None:
     """Whether so many invocations can be run at once. Raises RuntimeFault."""
     chosen = os.environ.get(SYNC_HANDLERS, "")
     if chosen not in ("", _THREADS):
-        raise RuntimeFault(errors.HANDLER_NOT_ASYNC, f"{SYNC_HANDLERS} is {_THREADS}, not {chosen!r}")
+        raise RuntimeFault(errors.HANDLER_NOT_ASYNC, f"{SYNC_HANDLERS}: expected {_THREADS}, got {chosen!r}")
     if not chosen and not is_async(handler):
         raise RuntimeFault(
             errors.HANDLER_NOT_ASYNC,
-            f"The handler is not async, and would hold up the {concurrency} invocations that its environment"
-            f" may run at once: write `async def`, or set {SYNC_HANDLERS}={_THREADS} to run it in threads",
+            f"The handler{_named(handler)} is not async, and would hold up the {concurrency} invocations that"
+            f" its environment may run at once: write `async def`, or have it run in threads, by the function's"
+            f" own variable {SYNC_HANDLERS}={_THREADS} (--env of penstock, Environment of the function)",
         )
+
+
+def _named(handler: Handler) -> str:
+    name = getattr(handler, "__qualname__", "")
+    return f" {name}" if name else ""
 
 
 def run(api: RuntimeApi, handler: Handler, concurrency: int) -> None:

@@ -96,7 +96,9 @@ def concurrency(environment: Mapping[str, str]) -> int:
     """What a function's variables say of its concurrency. Raises Unavailable."""
     said = environment.get(CONCURRENCY, "1")
     if not (said.isascii() and said.isdigit() and 1 <= int(said) <= MOST_CONCURRENT):
-        raise Unavailable(f"{CONCURRENCY} is a whole number from 1 to {MOST_CONCURRENT}, not {said!r}")
+        raise Unavailable(
+            f"{CONCURRENCY}: expected a whole number from 1 to {MOST_CONCURRENT:,}, got {said!r}"
+        )
     return int(said)
 
 

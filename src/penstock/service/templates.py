@@ -105,7 +105,7 @@ class Templates:
 
     def refuse(self, template: "Template", why: str) -> None:
         self._refused.add(template.function.key)
-        said = f"no initialised template, each environment runs its own init: {why}"
+        said = f"no SnapStart template, each environment runs its own init: {why}"
         template.note(said, platform=False)  # a developer has asked for it, and is to know
 
     def ended(self, template: "Template") -> None:
@@ -185,12 +185,11 @@ class Template:
     def ready(self) -> None:
         self._initialised()
         milliseconds = (self.initialised_at - self._started) * 1000
-        self.note(f"initialised template made in {milliseconds:.2f} ms: each environment is a fork of it")
+        self.note(f"SnapStart template made in {milliseconds:.2f} ms: each environment is a fork of it")
 
     def refused(self, why: str) -> None:
         self._initialised()
-        hint = "; close it in a before-snapshot hook" if "holds" in why else ""
-        self._all.refuse(self, why + hint)
+        self._all.refuse(self, why + _way_out(why))
         self._all.ended(self)
 
     def init_failed(self, error_type: str, document: bytes) -> None:
@@ -241,3 +240,12 @@ class Template:
     def note(self, text: str, platform: bool = True) -> None:
         """A line of ours in the function's log."""
         self._host.log(LogLine(self.function.name, self._id, "", text, platform))
+
+
+def _way_out(why: str) -> str:
+    """What its author can do where an init has left what a template must not have."""
+    if why.startswith("it holds"):
+        return "; close it in a before-snapshot hook (snapshot_restore_py.register_before_snapshot)"
+    if why.startswith("it has"):  # started threads or processes, mapped shared memory
+        return "; do that in an after-restore hook (snapshot_restore_py.register_after_restore)"
+    return ""

@@ -47,7 +47,10 @@ _NO_VARIABLES = (
 
 # A function with one of these would do something else here than it says. Member: what is missing, what to do.
 _NOT_BUILT = {
-    "CapacityProviderConfig": "managed instances are not built into Penstock: leave it out",
+    "CapacityProviderConfig": (
+        "managed instances are not built into Penstock: leave it out; the variable PENSTOCK_CONCURRENCY says"
+        " how many invocations an environment runs at once"
+    ),
     "DurableConfig": "durable functions are not built into Penstock: leave it out",
     "RuntimeConfig": (
         "customer-managed runtimes are not built into Penstock: use provided.al2023 and a bootstrap of your"

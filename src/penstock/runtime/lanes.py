@@ -56,8 +56,8 @@ def check(handler: Handler, concurrency: int) -> None:
         raise RuntimeFault(
             errors.HANDLER_NOT_ASYNC,
             f"The handler{_named(handler)} is not async, and would hold up the {concurrency} invocations that"
-            f" its environment may run at once: write `async def`, or have it run in threads, by the function's"
-            f" own variable {SYNC_HANDLERS}={_THREADS} (--env of penstock, Environment of the function)",
+            f" its environment may run at once: write `async def`, or have it run in threads, by the"
+            f" function's own variable {SYNC_HANDLERS}={_THREADS} (--env, or in its Environment)",
         )
 
 

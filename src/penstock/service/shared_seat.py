@@ -104,7 +104,10 @@ class SharedSeat(Seat):
         """It has not let go in time: its caller waits no longer, and the others go on."""
         self._given_up = True
         environment = self.environment
-        environment.note("an invocation has not let go in time: its environment gets no more calls")
+        environment.note(
+            "an invocation has not let go in time, something blocks or swallows its cancelling: the environment"
+            " gets no more calls, and ends when the others have"
+        )
         environment.retire()
         if self.invocation is not None:
             self.invocation.let_go("the function had not let go, and was given up")

@@ -105,8 +105,8 @@ class SharedSeat(Seat):
         self._given_up = True
         environment = self.environment
         environment.note(
-            "an invocation has not let go in time, something blocks or swallows its cancelling: the environment"
-            " gets no more calls, and ends when the others have"
+            "an invocation has not let go in time, something blocks or swallows its cancelling: the"
+            " environment gets no more calls, and ends when the others have"
         )
         environment.retire()
         if self.invocation is not None:

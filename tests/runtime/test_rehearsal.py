@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -46,3 +47,10 @@ def test_of_an_init_nothing_is_left() -> None:
     rehearsal.rehearse_init()
     after = dict(os.environ), list(sys.path), set(sys.modules)
     assert after == before
+
+
+def test_a_module_of_the_functions_that_has_the_same_name_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    its_own = ModuleType("value")
+    monkeypatch.setitem(sys.modules, "value", its_own)
+    rehearsal.rehearse_init()
+    assert sys.modules["value"] is its_own

@@ -50,7 +50,7 @@ def rehearse(times: int) -> None:
 def rehearse_init() -> None:
     """Be given variables and load a handler as an environment does; neither is left."""
     folder, name = os.path.dirname(runtime_api.__file__), "value"
-    before = list(sys.path)
+    before, known = list(sys.path), sys.modules.pop(name, None)
     names = [f"_PENSTOCK_{number}" for number in range(30)]
     try:
         os.environ.update(dict.fromkeys(names, "of some length, as they are"))
@@ -61,6 +61,8 @@ def rehearse_init() -> None:
             os.environ.pop(each, None)
         sys.path[:] = before
         sys.modules.pop(name, None)
+        if known is not None:
+            sys.modules[name] = known  # in a template: the function has one of that name
 
 
 def _answers(times: int) -> bytes:

@@ -217,6 +217,25 @@ def test_an_init_may_change_what_forks_rely_on(service: Service, init: str) -> N
         assert template.called(template.spawn(f"e{number}"), number) == number
 
 
+def test_forks_that_crash_are_not_made_again_and_again(service: Service) -> None:
+    source = """
+        import os
+        def crash():
+            with open("forks", "a") as file:
+                file.write("x")
+            os.abort()
+        os.register_at_fork(after_in_child=crash)
+        def handler(event, context): ...
+        """
+    template = Template(service, source)
+    forks = service.folder / "forks"
+    wait_until(forks.exists, "a blank that crashes")
+    template.control.settimeout(0.2)
+    with pytest.raises(TimeoutError):
+        template.control.recv(100)
+    assert forks.read_text() == "x"
+
+
 def test_it_buries_its_environments_and_what_they_left(service: Service) -> None:
     source = """
         import os, time

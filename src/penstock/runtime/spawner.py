@@ -199,8 +199,8 @@ class Spawner:
             if self._blank is not None and pid == self._blank.pid:
                 self._blank.orders.close()
                 self._blank = None
-                # It ended by itself: so would the next, and the one after that.
-                self._makes_blanks = not os.WIFEXITED(status)
+                # If it was not killed it ended by itself: so would the next, and the one after that.
+                self._makes_blanks = os.waitstatus_to_exitcode(status) == -signal.SIGKILL
             if environment is not None:
                 del self._marks[pid]
                 with contextlib.suppress(ProcessLookupError, PermissionError):

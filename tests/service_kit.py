@@ -229,8 +229,8 @@ class FakeTemplate:
             self._backend.spawn(spec, dial, log, listener)
 
     def end(self, exit: Exit | None = None) -> None:
-        """It comes to nothing: with an exit of its init, or with none, when environments may come anew."""
-        self.owner.ended(exit or Exit(0, 0))
+        """It comes to nothing: with an exit of its init, or killed, when environments may come anew."""
+        self.owner.ended(exit or Exit(-signal.SIGKILL, 0))
         os.close(self._log)
         for _, _, _, listener in self._taken():
             if exit is None:

@@ -146,6 +146,18 @@ def test_what_cannot_be_shared_is_said_and_the_function_runs_as_without(platform
     assert "before-snapshot hook" in notes[0]
 
 
+def test_one_that_cannot_be_forked_is_given_up(platform: Start) -> None:
+    source = """
+        import os
+        os.register_at_fork(before=lambda: os._exit(7))
+        def lambda_handler(event, context):
+            return os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"]
+        """
+    unforkable = platform({"unforkable": source}, "--snapshot")
+    assert call(unforkable, "/").text == "on-demand"
+    assert len(made(unforkable)) == 1
+
+
 def test_a_killed_template_is_made_anew(platform: Start) -> None:
     counting = platform({"counting": COUNTING}, "--snapshot")
     (state,) = holding(counting, 1)

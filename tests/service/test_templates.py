@@ -190,6 +190,24 @@ def test_one_that_was_killed_is_made_anew_for_the_next_call(run: Run) -> None:
     run(test())
 
 
+def test_one_that_ends_by_itself_is_not_tried_again(run: Run) -> None:
+    """It would end at the next fork, and the next, and calls wait for ever."""
+
+    async def test() -> None:
+        async with Bench(SNAPSHOT) as bench:
+            template = only(bench)
+            template.ready()
+            template.owner.ended(Exit(7, 0))
+            bench.call()
+            environment = await bench.environment()
+            assert environment.spec.environment["AWS_LAMBDA_INITIALIZATION_TYPE"] == "on-demand"
+            assert len(bench.backend.templates) == 1
+            (line,) = bench.log(platform=False)
+            assert "it has ended by itself: Runtime exited with error: exit status 7" in line
+
+    run(test())
+
+
 def test_the_one_unused_longest_is_let_go_when_there_are_too_many(run: Run) -> None:
     async def test() -> None:
         async with Bench(SNAPSHOT, max_templates=1) as bench:

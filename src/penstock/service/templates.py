@@ -4,7 +4,8 @@ Each environment of the function is such a fork, ready within milliseconds howev
 template for each version of a function; those unused longest are let go when there are too many.
 
     making ──ready──▶ forked again and again ──let go, or killed──▶ ended
-       ├──refused: environments are started without one from now on, and the function's log says why
+       ├──refused, or ended by itself later: environments are started without one from now on, and the
+       │  function's log says why
        └──init failed: whoever waited is told, and the next call makes another
 """
 
@@ -126,6 +127,7 @@ class Template:
         self._all = all
         self._loop = asyncio.get_running_loop()
         self._process: Process | None = None
+        self._serves = False  # environments are forked from it
         self._handle: Handle
         self._partial = b""
 
@@ -183,6 +185,7 @@ class Template:
             process.signal(signal.SIGKILL)
 
     def ready(self) -> None:
+        self._serves = True
         self._initialised()
         milliseconds = (self.initialised_at - self._started) * 1000
         self.note(f"SnapStart template made in {milliseconds:.2f} ms: each environment is a fork of it")
@@ -198,6 +201,9 @@ class Template:
 
     def ended(self, exit: Exit) -> None:
         self._timer.cancel()
+        if self._serves and exit.status != -signal.SIGKILL:
+            # Nobody has ended it: forking has, or what its init has left. So it would be with the next.
+            self._all.refuse(self, f"it has ended by itself: {outcomes.exit_reason(exit.status)}")
         self._all.ended(self)
         self._read_log(whole=True)
         self._loop.remove_reader(self._log)

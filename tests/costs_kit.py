@@ -5,10 +5,11 @@ System calls, by strace: it is attached to processes that run.
 """
 
 import os
+import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -71,12 +72,15 @@ class Instructions:
 
 
 @contextmanager
-def system_calls(pids: Iterable[int], folder: Path) -> Iterator[list[int]]:
-    """Count the system calls of processes, and of what they start meanwhile, into the list that is given."""
+def system_calls(pids: Iterable[int], besides: Collection[int], folder: Path) -> Iterator[list[int]]:
+    """Count the system calls of processes, and of what they start meanwhile, into the list that is given.
+
+    Not those of the threads `besides`.
+    """
     out, said = folder / "strace.out", folder / "strace.log"
     followed = [part for pid in pids for part in ("-p", str(pid))]
     with said.open("wb") as log:
-        tracer = subprocess.Popen(["strace", "-f", "-c", "-o", str(out), *followed], stderr=log)
+        tracer = subprocess.Popen(["strace", "-f", "-s", "0", "-o", str(out), *followed], stderr=log)
     counted: list[int] = []
     try:
         wait_until(lambda: said.read_text().count("attached") >= len(followed) // 2, "strace to attach")
@@ -84,7 +88,11 @@ def system_calls(pids: Iterable[int], folder: Path) -> Iterator[list[int]]:
     finally:
         tracer.send_signal(signal.SIGINT)
         tracer.wait(10)
-    rows = [line.split() for line in out.read_text().splitlines()]
-    calls = {row[-1]: int(row[3]) for row in rows if len(row) in (5, 6) and row[3].isdigit()}
-    del calls["total"]
-    counted.append(sum(count for name, count in calls.items() if name not in _TIMING))
+    # The thread, and what it called; a call in two lines has its arguments in the first.
+    calls = re.findall(r"^(\d+) +(\w+)\(", out.read_text(), re.MULTILINE)
+    counted.append(sum(int(thread) not in besides and name not in _TIMING for thread, name in calls))
+
+
+def other_threads(pid: int) -> set[int]:
+    """The threads of a process that are not its first."""
+    return {int(thread) for thread in os.listdir(f"/proc/{pid}/task")} - {pid}

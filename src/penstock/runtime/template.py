@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .loop import Handler
 
 _DOCUMENT = 64 * 1024  # bytes of an error document: it has to fit into one message
+_NEEDED = ("AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_MAX_CONCURRENCY")  # whatever the init has made of them
 _SIGNALS = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)  # a spawner has handlers of its own for these
 
 
@@ -111,7 +112,7 @@ class _Template:
         for fd in self._files:
             checks.open_anew(fd)
         for name, value in order["environment"].items():
-            if self._environment.get(name) != value:
+            if name in _NEEDED or self._environment.get(name) != value:
                 os.environ[name] = value
         snapshot.reseed()
         runtime.main(self._handler)

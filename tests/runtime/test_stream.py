@@ -381,6 +381,36 @@ def test_an_async_writer_waits_for_a_slow_reader(run: Callable[[Any], None], pai
     run(test())
 
 
+@pytest.mark.parametrize("size", [1, FLUSH_SIZE])
+def test_an_async_writer_lets_the_loop_turn_once_in_a_window(
+    run: Callable[[Any], None], pair: Pair, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    now = 5.0
+    monkeypatch.setattr(stream, "monotonic", lambda: now)
+
+    async def test() -> None:
+        nonlocal now
+        writer = AsyncStreamWriter(ours, [], asyncio.get_running_loop())
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        for _ in range(40):  # a body that computes, and never waits
+            now += WINDOW / 4
+            await writer.write(b"x" * size)
+            theirs.recv(FLUSH_SIZE * 2)
+        task.cancel()
+        assert 9 <= turns <= 11
+
+    run(test())
+
+
 def test_an_async_writer_is_told_that_the_reader_left(run: Callable[[Any], None], pair: Pair) -> None:
     ours, theirs = pair
 

@@ -212,16 +212,18 @@ class AsyncStreamWriter:
         self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._broken: str | None = None  # why nothing can be sent any more
+        self._turned = monotonic()  # when the loop last had its turn
 
     async def write(self, data: Buffer) -> None:
         """Send a chunk; as `StreamWriter.write`."""
         if self._broken is not None:
             raise Disconnected(self._broken)
-        gathered = bool(self._gather.held)
-        due = self._gather.add(data, self._loop.time())
+        now = monotonic()  # uvloop's clock stands still until its next turn
+        due = self._gather.add(data, now)
         if due:
             await self.send(due)
-            if gathered:
+            if now - self._turned >= WINDOW:
+                self._turned = now
                 await _turn()  # a body that never has to wait must not keep the loop from all others
         elif due is None and self._timer is None:
             self._timer = self._loop.call_later(WINDOW, self._flush_held)

@@ -753,6 +753,19 @@ def test_provisioned_environments_that_do_not_come_up_are_tried_now_and_then() -
     assert pool.provisioned("f", "f") == (1, False)
 
 
+def test_a_provisioned_environment_that_ends_while_it_runs_something_is_replaced_at_once() -> None:
+    pool = Pool(limit=10, starts=10, idle_expiry=60)
+    pool.provision("f", "f", 1, 0, seats=2)
+    pool.step(0)
+    pool.ready(1, 0)
+    pool.ready(1, 0)
+    pool.submit("f", "f", "call", 0, seats=2)
+    assert pool.step(0) == [Assign(1, "call")]
+    pool.stopping(1)  # with a seat free
+    assert pool.step(0) == [Start(2, "f", None, provisioned=True)]
+    assert pool.provisioned("f", "f") == (0, False)
+
+
 def test_more_may_be_provisioned_than_there_is() -> None:
     """As when a service is started anew with fewer environments: no call waits for what cannot be."""
     pool = Pool(limit=1, starts=1, idle_expiry=60)

@@ -276,7 +276,7 @@ class Pool(Ledger):
     def stopping(self, number: int) -> None:
         """An environment is being ended: it will not be ready again."""
         slot = self._slots[number]
-        if slot.state is _IDLE:
+        if slot.state is _IDLE and slot.unused:
             slot.line.failed = True  # by itself, with nothing to do: it is not made anew again and again
         self._close(slot)
 

@@ -425,7 +425,7 @@ class Environment:
                 self._log_line(line)
             if len(self._partial) >= _LINE:
                 self._log_line(self._partial)
-                self._partial = b""
+                self._partial = self._tag(self._partial)  # the rest of it is the same invocation's
         if whole:
             self._read_at = self.loop.time()
             if self._partial and (self.concurrency == 1 or self.ended):  # else it is about to be written
@@ -447,13 +447,16 @@ class Environment:
                 invocation.tail.add(text)
             self.host.log(LogLine(self.function.name, self.id, invocation.request_id, text))
 
+    def _tag(self, line: bytes) -> bytes:
+        """What says whose a line is, at its beginning: runtime/tagged.py."""
+        shared = self.concurrency > 1 and line[:1] == b"\0"
+        return line[: line.find(b"\0", 1) + 1] if shared else b""
+
     def _log_shared(self, line: bytes) -> None:
-        """A line that says whose it is: runtime/tagged.py. What does not is of no invocation."""
-        request_id = b""
-        if line[:1] == b"\0" and b"\0" in line[1:]:
-            _, request_id, line = line.split(b"\0", 2)
-        text = line.decode("utf-8", "replace")
-        id = request_id.decode("latin-1")
+        """A line that says whose it is. What does not is of no invocation."""
+        tag = self._tag(line)
+        text = line[len(tag) :].decode("utf-8", "replace")
+        id = tag[1:-1].decode("latin-1")
         seat = self.running.get(id)
         if seat is not None and seat.invocation is not None and seat.invocation.tail is not None:
             seat.invocation.tail.add(text)

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextvars
 import functools
 import json
 import os
@@ -505,6 +506,42 @@ def test_a_lane_that_is_closed_is_opened_again(tcp: Tcp) -> None:
         side = tcp.connection()
         assert side.read().verb == "next"
         side.answer(500, b"over")
+
+
+def test_context_variables_are_their_own_invocation_s_on_a_lane_that_was_opened_again(tcp: Tcp) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+    found: list[str] = []
+
+    async def handler(event: Any, context: Any) -> Any:
+        (lane,) = served.open
+        while event == "first" and lane.open:  # noqa: ASYNC110  # nothing tells of it
+            await asyncio.sleep(0)
+        found.append(variable.get())
+        variable.set("of " + event)
+        return {}
+
+    with running(tcp.api(), handler, 1) as served:
+        (side,) = tcp.sides
+        assert side.read().verb == "next"
+        side.event(b'"first"')
+        side.finish()
+        side = tcp.connection()
+        assert answer(side).body == b"{}"
+        side.event(b'"second"')
+        assert answer(side).body == b"{}"
+        side.answer(500, b"over")
+    assert found == ["unset", "unset"]
+
+
+def test_a_lane_that_there_are_no_descriptors_for_takes_no_other_along(own: OwnSocket) -> None:
+    async def handler(event: Any, context: Any) -> Any:
+        return event
+
+    with served(own, handler, 2) as (one, other):
+        own.dial.send(b".")  # what is left of a connection then
+        for side in (one, other):
+            side.event(b"1")
+            assert answer(side).body == b"1"
 
 
 def test_a_fork_keeps_no_lane_open(own: OwnSocket) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import signal
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -323,6 +324,57 @@ def test_without_descriptors_the_one_call_fails(run: Run, monkeypatch: pytest.Mo
             await one.stream()
             await another(bench, environment)
             await one.end()
+
+    run(test())
+
+
+def test_a_connection_that_is_not_taken_costs_its_own_call_only(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Environment, "SETTLE", 0.05)
+
+    async def test() -> None:
+        async with Bench(THREE) as bench:
+            environment, (one,) = await started(bench, 1)
+            _, response = bench.call()
+            environment.handed_out().close()  # as the system does, when there are no descriptors left
+            outcome = await response.outcome()
+            assert (outcome.ending, outcome.error_type) == (Ending.CRASHED, "Sandbox.Failure")
+            assert "descriptors" in outcome.detail
+            bench.call()
+            assert await bench.environment(2) is not environment
+            await one.stream()
+            await one.end()
+            await bench.until(lambda: environment.signals == [signal.SIGKILL])
+
+    run(test())
+
+
+def test_a_connection_that_is_not_taken_as_its_process_ends(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(THREE) as bench:
+            environment, (one,) = await started(bench, 1)
+            _, response = bench.call()
+            environment.handed_out().close()
+            environment.exit(1)
+            for each in (response, one.response):
+                outcome = await each.outcome()
+                assert outcome.detail == "Runtime exited with error: exit status 1"
+
+    run(test())
+
+
+def test_all_of_a_long_line_is_its_invocation_s(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(THREE) as bench:
+            environment, (one,) = await started(bench, 1)
+            id = one.id.decode()
+            printing = asyncio.to_thread(environment.print, f"\0{id}\0{'x' * 300_000}\nnobody's\n")
+            await asyncio.create_task(printing)
+            await bench.until(lambda: len(bench.lines) == 4)
+            said = [(line.request_id, len(line.text)) for line in bench.lines[1:]]
+            assert said[0][1] + said[1][1] == 300_000
+            assert [request_id for request_id, _ in said] == [id, id, ""]
 
     run(test())
 

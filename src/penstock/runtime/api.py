@@ -27,6 +27,10 @@ class ServiceGone(Exception):
     """Nobody is there to be asked for events any more."""
 
 
+class NoDescriptors(ServiceGone):
+    """The function has used up its descriptors: the connection that was handed out could not be taken."""
+
+
 class Retired(Exception):
     """This environment was interrupted in the middle of user code: it must not run another invocation."""
 
@@ -267,9 +271,11 @@ class RuntimeApi:
         import socket  # the spawner has it
 
         try:
-            _, fds, _, _ = socket.recv_fds(self.dial, 1, 1)  # type: ignore[arg-type]  # as good
+            handed, fds, _, _ = socket.recv_fds(self.dial, 1, 1)  # type: ignore[arg-type]  # as good
         except OSError as error:
             raise ServiceGone(str(error)) from None
+        if handed and not fds:
+            raise NoDescriptors("the function has no descriptors left")
         if not fds:
             raise ServiceGone("the service has ended")
         fd = fds[0]

@@ -28,7 +28,7 @@ from penstock.protocol.limits import TRAILER_DOCUMENT
 
 from . import aio, chunks, errors, logs, marshal, tagged
 from .answers import Answer, Answers
-from .api import ApiError, Connection, Event, RuntimeApi, ServiceGone
+from .api import ApiError, Connection, Event, NoDescriptors, RuntimeApi, ServiceGone
 from .context import LambdaContext
 from .errors import RuntimeFault
 from .requests import Requests
@@ -105,6 +105,7 @@ class Lanes:
     async def run(self) -> None:
         """Raises ServiceGone, ApiError."""
         self.loop = asyncio.get_running_loop()
+        self.context = contextvars.copy_context()  # as it is before any invocation
         self._ended: asyncio.Future[None] = self.loop.create_future()
         Lane(self, self.api.connection)
         if self.api.dial is not None:
@@ -118,6 +119,8 @@ class Lanes:
         """The service hands out another connection."""
         try:
             Lane(self, self.api.connect())
+        except NoDescriptors as error:  # the service sees that it was not taken; the others go on
+            logs.write(f"[WARNING] an invocation cannot begin: {error}")
         except ServiceGone as gone:
             self.failed(gone)
 
@@ -230,7 +233,8 @@ class Lane:
         event = Event.from_answer(answer)
         self.requests.begin(event.info.invocation_id)
         self._turn = turn = Turn(self, event)
-        turn.task = self.lanes.loop.create_task(turn.run())
+        # Not in the present context: where the lane was opened again, that is of the invocation before.
+        turn.task = self.lanes.loop.create_task(turn.run(), context=self.lanes.context.copy())
 
     def _gone(self) -> None:
         """The other side has closed the connection."""

@@ -59,7 +59,11 @@ class SharedSeat(Seat):
         if environment.ended:
             environment.lost()
         elif not self._left:
-            environment.forsaken()
+            if self.state is State.RUNNING and not self._handed_out:
+                environment.retire()  # before it was used: the function may have no descriptors left
+                self._later(environment.SETTLE, self._not_taken)  # unless this is the news of its end
+            else:
+                environment.forsaken()
         elif not self._given_up:
             self._left = False
             self._free("the task was cancelled")
@@ -111,6 +115,14 @@ class SharedSeat(Seat):
         environment.retire()
         if self.invocation is not None:
             self.invocation.let_go("the function had not let go, and was given up")
+            self._leave()
+
+    def _not_taken(self) -> None:
+        """The function's process lives, and has not taken the connection for its event."""
+        if self.invocation is not None:
+            id = self.invocation.request_id
+            message = "the function did not take its event: it may have used up its descriptors"
+            self.invocation.finish(outcomes.sandbox_failure(id, message))
             self._leave()
 
     def _leave(self) -> None:

@@ -71,6 +71,19 @@ def test_a_line_that_does_not_end_is_cut() -> None:
     assert after == "\0a\0y"
 
 
+def test_what_is_printed_without_an_end_after_the_end_is_not_kept_for_ever() -> None:
+    lines = printed(
+        """
+        for number in range(5000):
+            of(str(number), lambda: print("late", end=""))
+        print(len(sys.stdout._unended))
+        """
+    )
+    assert lines[0] == "\0000\0late"
+    assert lines[-1] == "4096"
+    assert len(lines) == 5000 - 4096 + 2  # the number has made room for itself
+
+
 def test_what_functions_do_to_standard_output() -> None:
     assert printed(
         """

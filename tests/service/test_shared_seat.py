@@ -13,6 +13,7 @@ from penstock.protocol.call import Ending
 from penstock.service import connections
 from penstock.service import environment as environment_module
 from penstock.service.environment import Environment
+from penstock.service.runtime_states import State
 from service_kit import NEXT, Bench, FakeEnvironment, Lane, Response
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
@@ -431,6 +432,19 @@ def test_another_s_that_is_left(run: Run) -> None:
             assert (await silent.response.outcome()).ending is Ending.CANCELLED
             await staying.stream()
             assert environment.signals == []
+
+    run(test())
+
+
+def test_another_s_answer_to_nobody_is_not_the_first_one_s(run: Run) -> None:
+    async def test() -> None:
+        async with Bench(FOREIGN) as bench:
+            _, (first, other) = await started(bench, 2)
+            first.invocation.cancel()
+            assert await other.lane.post("response", b"none-such", b"") == 400
+            (ours,) = bench.service._environments.values()
+            assert ours.seats[0].state is State.RUNNING
+            assert await first.lane.post("response", first.id, b"late", first.attempt) == 410
 
     run(test())
 

@@ -23,6 +23,7 @@ from typing import Any
 from . import logs
 
 _LINE = 256 * 1024 - 64  # characters of a line without an end that are kept: the service cuts at 256 KiB
+_UNENDED = 4096  # lines without an end that are kept: of tasks that print when their invocation has ended
 
 current: ContextVar[str] = ContextVar("penstock.request_id", default="")
 
@@ -89,6 +90,8 @@ class Lines(io.TextIOBase):
                 rest = rest[_LINE:]
             if rest:
                 self._unended[request_id] = rest
+                if len(self._unended) > _UNENDED:
+                    self.end(next(iter(self._unended)))
             self._send("".join(self._frame(request_id, line) + "\n" for line in lines))
         return len(text)
 

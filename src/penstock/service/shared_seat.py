@@ -156,7 +156,7 @@ class SharedApi:
             return asking.api(request, writer)
         seat = self._answering(request_id, attempt_of(request))
         exchange = seat.api(request, writer)
-        if seat.state is State.RUNNING and seat.given_up:
+        if seat.runs(request_id) and seat.state is State.RUNNING and seat.given_up:
             seat.answered()  # and was refused: nobody wants it any more
         return exchange
 

@@ -228,11 +228,11 @@ def test_a_limit_of_open_files_that_is_too_low_is_remarked_upon(limit, most, sai
     assert told == ([] if said is None else [said + advice])
 
 
-def test_everything_is_looked_at_seldom_and_the_young_as_ever():
+def test_the_garbage_collector_looks_seldom():
     before = gc.get_threshold()
     try:
         run._collect_seldom()
-        assert gc.get_threshold() == (*before[:2], 200)
+        assert all(now > then for now, then in zip(gc.get_threshold(), before, strict=True))
     finally:
         gc.set_threshold(*before)
         gc.unfreeze()

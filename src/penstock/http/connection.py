@@ -70,6 +70,10 @@ class Connection(Link):
             self._buffer = b""
         self._corked = True
         try:
+            if self._state is State.BODY:
+                data = self._feed(data)
+                if self._state is State.BODY:
+                    return  # most often: a piece of a body, and there is more to come
             self._advance(data)
         except Exception as error:
             self._crashed(error)

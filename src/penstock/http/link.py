@@ -8,10 +8,13 @@ import asyncio
 from enum import Enum
 from typing import cast
 
+from ..protocol import limits
 from .closing import reset, reset_when_sent
 from .config import Config
 from .timers import NEVER, Timers
 from .writer import Slice
+
+_JOIN = 4 * limits.KIB  # bytes below which copying them together is cheaper than sending them as parts
 
 
 class State(Enum):
@@ -72,23 +75,28 @@ class Link(asyncio.Protocol):
             self._out_size += size
         elif self._out:
             self._out += parts
+            self._out_size += size
             self._flush()
         else:
-            self._send(parts)
+            self._send(parts, size)
 
     def _flush(self) -> None:
         out = self._out
         if out:
+            size = self._out_size
             self._out = []
             self._out_size = 0
-            self._send(out)
+            self._send(out, size)
 
-    def _send(self, parts: list[Slice]) -> None:
+    def _send(self, parts: list[Slice], size: int) -> None:
         transport = self._transport
         if transport.is_closing():
             return
         if len(parts) == 1:
             transport.write(parts[0])
+            return
+        if size <= _JOIN:
+            transport.write(b"".join(parts))
             return
         transport.writelines(parts)
         if not self._write_paused and transport.get_write_buffer_size() > self._config.high_water:

@@ -260,6 +260,7 @@ class Invocation:
             return
         if self._idle_timer is not None:
             self._idle_timer.cancel()
+            self._idle_timer = None
         if self._held is not None:
             self._held.cancel()
             self._let_on()  # the environment goes on without it
@@ -269,7 +270,9 @@ class Invocation:
         self._owner.over(self)
         if self.tail is not None:
             outcome = replace(outcome, log_tail=self.tail.bytes())
-        self._sink.end(outcome)
+        sink = self._sink
+        del self._sink  # it holds us: neither is to wait for the garbage collector
+        sink.end(outcome)
 
     def _timed_out(self) -> None:
         """The function's time is over; it may have answered, and have gone on."""
@@ -298,6 +301,7 @@ class Invocation:
         for timer in (self._total_timer, self._idle_timer, self._held):
             if timer is not None:
                 timer.cancel()
+        self._total_timer = self._idle_timer = self._held = None  # uvloop's hold what they were to call
 
 
 def _first(slices: Sequence[Slice], size: int) -> list[Slice]:

@@ -105,14 +105,15 @@ def test_instructions_of_the_service(
 
 RUNTIME = """
     import time
-    from penstock.runtime import stream
+    from penstock.runtime import loop, stream
 
     def handler(event, context):
         if not event:
             return {"statusCode": 200, "body": "ok"}
         count, size, pause = event
         if not pause:  # all in one moment: when a flush is due is not for this machine's speed to say
-            stream.monotonic, stream.sleep = lambda: 0.0, lambda seconds: time.sleep(1e6)
+            stream.monotonic = loop.monotonic = lambda: 0.0
+            stream.sleep = lambda seconds: time.sleep(1e6)
         def chunks():
             for _ in range(count):
                 yield "x" * size

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -30,8 +31,8 @@ from penstock.runtime.stream import (
 HEAD = b"HEAD\r\n\r\n"
 
 
-def joined(pieces: Sequence[Any] | None) -> bytes | None:
-    return None if pieces is None else b"".join(pieces)
+def joined(pieces: Sequence[Any]) -> bytes:
+    return b"".join(pieces)
 
 
 def chunk(data: bytes) -> bytes:
@@ -45,8 +46,8 @@ def test_the_first_nine_of_a_window_leave_at_once_and_the_tenth_is_held() -> Non
     gather = Gather()
     for _ in range(AT_ONCE):
         assert joined(gather.add(b"x", 5.0)) == chunk(b"x")
-    assert gather.add(b"y", 5.0) is None
-    assert gather.add(b"z", 5.0 + WINDOW * 0.9) is None
+    assert gather.add(b"y", 5.0) == []
+    assert gather.add(b"z", 5.0 + WINDOW * 0.9) == []
     assert joined(gather.take()) == chunk(b"yz")
     assert gather.take() == []
 
@@ -55,7 +56,7 @@ def test_the_first_nine_of_a_window_leave_at_once_and_the_tenth_is_held() -> Non
 def test_single_chunks_never_wait(start: float) -> None:
     gather = Gather()
     for step in range(100):
-        assert gather.add(b"x", start + step * WINDOW * 1.5) is not None
+        assert gather.add(b"x", start + step * WINDOW * 1.5)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,9 @@ def test_single_chunks_never_wait(start: float) -> None:
         ([0] * 11, "YYYYYYYYY--"),
         ([0] * 10 + [1], "YYYYYYYYY-Y"),  # what was held leaves with it
         ([0] * 9 + [1], "YYYYYYYYYY"),
-        ([0] * 10 + [1] * 10, "YYYYYYYYY-YYYYYYYYYY"),
+        ([0] * 10 + [1] * 10, "YYYYYYYYY-Y---------"),  # the burst goes on
+        ([0] * 10 + [1] * 2 + [2] * 2, "YYYYYYYYY-Y-Y-"),
+        ([0] * 10 + [1] + [2] * 10, "YYYYYYYYY-YYYYYYYYYY-"),  # it was over
         ([0, 0.5, 0.9, 1.1, 1.5, 2.2], "YYYYYY"),
         ([0] * 10 + [0.5, 0.99, 1.0], "YYYYYYYYY---Y"),
     ],
@@ -76,9 +79,9 @@ def test_windows(times: list[float], leave: str) -> None:
     sent = b""
     for number, when in enumerate(times):
         pieces = gather.add(b"%c" % (65 + number), 7.0 + when * WINDOW * 1.000001)
-        assert ("-" if pieces is None else "Y") == leave[number]
-        sent += joined(pieces) or b""
-    sent += joined(gather.take()) or b""
+        assert ("Y" if pieces else "-") == leave[number]
+        sent += joined(pieces)
+    sent += joined(gather.take())
     deframer = Deframer()
     assert b"".join(deframer.feed(sent + LAST_CHUNK)) == bytes(range(65, 65 + len(times)))
 
@@ -89,21 +92,77 @@ def test_what_is_held_leaves_when_64_kib_are_full() -> None:
         gather.add(b"x", 0.0)
     piece = b"y" * 1024
     for _ in range(FLUSH_SIZE // 1024 - 1):
-        assert gather.add(piece, 0.0) is None
+        assert gather.add(piece, 0.0) == []
     assert joined(gather.add(piece, 0.0)) == chunk(b"y" * FLUSH_SIZE)
-    assert gather.add(b"z", 0.0) is None
+    assert gather.add(b"z", 0.0) == []
 
 
 def test_a_large_chunk_is_not_copied_and_takes_what_is_held_with_it() -> None:
     gather = Gather()
     for _ in range(AT_ONCE):
         gather.add(b"x", 0.0)
-    assert gather.add(b"held", 0.0) is None
+    assert gather.add(b"held", 0.0) == []
     large = b"y" * FLUSH_SIZE
     pieces = gather.add(large, 0.0)
-    assert pieces is not None
     assert any(piece is large for piece in pieces)
     assert joined(pieces) == chunk(b"held") + chunk(large)
+
+
+class Noting(Gather):
+    """Counts how often there is something new for a timer to see to."""
+
+    begun = 0
+
+    def begins_to_hold(self) -> None:
+        self.begun += 1
+
+
+def in_a_burst() -> Noting:
+    """One that holds `0` since 5.0."""
+    gather = Noting()
+    for _ in range(AT_ONCE):
+        assert not gather.hold(b"x", 5.0)
+        gather.add(b"x", 5.0)
+    assert not gather.hold(b"0", 5.0)
+    assert gather.add(b"0", 5.0) == []
+    return gather
+
+
+def test_in_a_burst_chunks_are_held_without_more_ado() -> None:
+    gather = in_a_burst()
+    for number in range(1, 10):
+        assert gather.hold(b"%d" % number, 5.0 + WINDOW * 0.9)
+    assert gather.begun == 1
+    assert joined(gather.take()) == chunk(b"0123456789")
+    assert not gather.hold(b"x", 5.0)
+
+
+@pytest.mark.parametrize(
+    ("data", "now"),
+    [(b"", 5.0), (b"x", 5.0 + WINDOW * 1.000001), (b"x" * FLUSH_SIZE, 5.0), (b"x" * (FLUSH_SIZE - 1), 5.0)],
+    ids=["empty", "the window is over", "large", "what is held would be"],
+)
+def test_what_is_not_held_is_for_add_to_decide(data: bytes, now: float) -> None:
+    gather = in_a_burst()
+    assert not gather.hold(data, now)
+    assert b"".join(Deframer().feed(joined(gather.add(data, now) + gather.take()))) == b"0" + data
+
+
+def test_one_that_is_held_while_the_others_are_taken_is_seen_to() -> None:
+    class Taken(list[Any]):
+        """What is held, taken by another thread just before the next is appended."""
+
+        def append(self, data: Any) -> None:
+            taken.append(joined(gather.take()))
+            super().append(data)
+
+    gather = in_a_burst()
+    taken: list[bytes] = []
+    gather.held = Taken(gather.held)
+    assert gather.hold(b"1", 5.0)
+    assert taken == [chunk(b"0")]
+    assert gather.begun == 2
+    assert joined(gather.take()) == chunk(b"1")
 
 
 # Sending.
@@ -269,9 +328,35 @@ def test_the_timer_sends_what_a_quiet_generator_left(pair: Pair, still: SimpleNa
         still.now += 1
         for number in range(AT_ONCE + 2):
             writer.write(b"%x" % number)
+        still.now += WINDOW * 1.000001
         while len(got) < 11 * (turn + 1):
             got += b"".join(deframer.feed(theirs.recv(1000)))
     assert got == b"0123456789a" * 3
+
+
+def test_nothing_is_lost_between_the_writer_and_its_timer(pair: Pair) -> None:
+    ours, theirs = pair
+    writer = StreamWriter(ours, [b""], FlushTimer())
+    lines = [b"%d\n" % number for number in range(200_000)]
+
+    def write() -> None:
+        for line in lines:
+            if not writer.hold(line, stream.monotonic()):
+                writer.write(line)
+        writer.end(LAST_CHUNK)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # the two threads take turns as often as they can
+    try:
+        thread = threading.Thread(target=write)
+        thread.start()
+        deframer, got = Deframer(), []
+        while not deframer.done:
+            got += deframer.feed(theirs.recv(65536))
+        thread.join(10)
+    finally:
+        sys.setswitchinterval(interval)
+    assert b"".join(got) == b"".join(lines)
 
 
 def test_a_slow_reader_holds_the_writer_back_and_the_order_is_kept(pair: Pair) -> None:

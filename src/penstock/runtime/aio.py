@@ -8,6 +8,7 @@ blocks the loop is not interrupted; it is killed when the grace is over.
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
 from . import chunks
@@ -101,7 +102,8 @@ async def drive(reply: Streaming, response: Streamed, leaving: Leaving) -> None:
             data = encode.encode(chunk, index)
             if writer is None:
                 writer = reply.writer_for(chunk, make)
-            await writer.write(data)
+            if not writer.hold(data, monotonic()):
+                await writer.write(data)
             index += 1
         if writer is not None:
             await writer.write(encode.finish())

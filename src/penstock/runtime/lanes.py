@@ -21,6 +21,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from penstock.protocol.chunked import ChunkedError
@@ -398,7 +399,8 @@ class Turn:
                     writer = self.writer_for(
                         chunk, lambda connection, head: StreamWriter(connection.socket, head, timer)
                     )
-                writer.write(data)
+                if not writer.hold(data, monotonic()):
+                    writer.write(data)
             encode.finish()
         finally:
             try:

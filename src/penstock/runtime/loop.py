@@ -9,6 +9,7 @@ from __future__ import annotations
 import binascii  # `base64` imports more
 import os
 from collections.abc import Callable
+from time import monotonic
 
 from penstock.protocol.limits import TRAILER_DOCUMENT
 
@@ -132,14 +133,15 @@ class Reply:
         self.begin(response)
         self.body = body = chunks.iterate(response.body)
         encode = chunks.Encoder(response.base64)
-        write: Callable[[Buffer], None] | None = None
+        writer: StreamWriter | None = None
         for index, chunk in enumerate(body):
             data = encode.encode(chunk, index)
-            if write is None:
-                write = self.writer_for(chunk, self._blocking_writer).write
-            write(data)
-        if write is not None:
-            write(encode.finish())
+            if writer is None:
+                writer = self.writer_for(chunk, self._blocking_writer)
+            if not writer.hold(data, monotonic()):
+                writer.write(data)
+        if writer is not None:
+            writer.write(encode.finish())
 
     def _blocking_writer(self, connection: Connection, head: list[Buffer]) -> StreamWriter:
         return StreamWriter(connection.socket, head, self._timer)

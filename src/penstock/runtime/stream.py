@@ -2,7 +2,8 @@
 
 **The flush rule.** In any window of 1 ms the first nine chunks leave at once, so single chunks and short
 bursts never wait. Chunks beyond are gathered until the window ends or 64 KiB are full, and leave as one
-frame; a timer sends what is left when the generator goes quiet. Errors and the end flush first.
+frame; so do those of the windows after it, until one begins with nothing held. A timer sends what is left
+when the generator goes quiet. Errors and the end flush first.
 
 Back-pressure is the socket: when it is full the send blocks, and with it the generator. Nothing else holds
 bytes. A long burst followed by pure computing may wait for the interpreter lock, at most about the switch
@@ -43,60 +44,69 @@ def frame(data: Buffer) -> list[Buffer]:
 class Gather:
     """What leaves when: the head with the first chunk, chunks by the flush rule. Pure.
 
-    Times are seconds on any one clock.
+    Times are seconds on any one clock. One thread adds; another may `take` meanwhile, under a lock that is
+    held for `add` too. `hold` needs none: it only appends, and `take` only takes what was there.
     """
-
-    __slots__ = ("_count", "_head", "_size", "_window", "held")
 
     def __init__(self, head: Sequence[Buffer] = ()) -> None:
         self.held: list[Buffer] = []
+        self.ends = float("-inf")  # when the window does
+        self._room = 0  # bytes that can be held yet, or less
         self._head = list(head)
-        self._size = 0
-        self._window = float("-inf")
         self._count = 0
 
-    def add(self, data: Buffer, now: float) -> list[Buffer] | None:
-        """What to send now that `data` has come; None when it is held back for a moment.
+    def hold(self, data: Buffer, now: float) -> bool:
+        """Hold `data` back if that is clear without `add`: most of a burst. Fast."""
+        held = self.held
+        room = self._room - len(data)
+        if not held or room <= 0 or now >= self.ends or not data:
+            return False
+        self._room = room
+        held.append(data)
+        if len(held) == 1:  # what had been held was taken just now
+            self.begins_to_hold()
+        return True
+
+    def add(self, data: Buffer, now: float) -> list[Buffer]:
+        """What to send now that `data` has come; nothing when it is held back for a moment.
 
         Empty data sends the head, and writes no frame.
         """
-        held = self.held
-        if held and data:  # in the middle of a burst; the head has left
-            size = len(data)
-            if size < FLUSH_SIZE:
-                held.append(data)
-                self._size += size
-                if now - self._window < WINDOW:
-                    return None if self._size < FLUSH_SIZE else self.take()
-                self._begin(now)
-                return self.take()
-            return self.take() + frame(data)
+        if self.hold(data, now):
+            return []
         if self._head or not data:
             head, self._head = self._head, []
             return head + frame(data) if data else head
-        if now - self._window >= WINDOW:
-            self._begin(now)
+        over = now >= self.ends
+        if over:
+            self.ends = now + WINDOW
+        if self.held:  # in the middle of a burst, which goes on in the next window: `_count` stays
+            if len(data) >= FLUSH_SIZE:
+                return self.take() + frame(data)
+            self.held.append(data)
+            return self.take()
+        if over:
+            self._count = 0
         elif self._count >= AT_ONCE:
             if len(data) >= FLUSH_SIZE:
                 return frame(data)
-            held.append(data)
-            self._size = len(data)
-            return None
+            self._room = FLUSH_SIZE - len(data)
+            self.held.append(data)
+            self.begins_to_hold()
+            return []
         self._count += 1
         return frame(data)
 
-    def _begin(self, now: float) -> None:
-        """A window begins."""
-        self._window = now
-        self._count = 0
+    def begins_to_hold(self) -> None:
+        """Data is held back where none was: here, a writer sees to it that it leaves with the window."""
 
     def take(self) -> list[Buffer]:
         """All that is left: the head, and what is held back as one chunk."""
         pieces, self._head = self._head, []
-        if self.held:
-            pieces.append(b"".join([chunk_head(self._size), *self.held, CRLF]))
-            self.held.clear()
-            self._size = 0
+        held = self.held[:]
+        if held:
+            del self.held[: len(held)]
+            pieces.append(b"".join([chunk_head(sum(map(len, held))), *held, CRLF]))
         return pieces
 
 
@@ -112,7 +122,7 @@ def send_all(connection: socket, pieces: Sequence[Buffer]) -> None:
         raise Disconnected(str(error)) from None
 
 
-class StreamWriter:
+class StreamWriter(Gather):
     """Writes one streamed response, blocking.
 
     One lock is held over deciding and sending: it keeps the order, and whoever finds it taken waits, which
@@ -121,8 +131,8 @@ class StreamWriter:
     """
 
     def __init__(self, connection: socket, head: Sequence[Buffer], timer: FlushTimer) -> None:
+        super().__init__(head)
         self._connection = connection
-        self._gather = Gather(head)
         self._lock = _thread.allocate_lock()
         self._broken: str | None = None  # why nothing can be sent any more
         self._timer = timer
@@ -132,11 +142,8 @@ class StreamWriter:
         with self._lock:
             if self._broken is not None:
                 raise Disconnected(self._broken)
-            due = self._gather.add(data, monotonic())
-            if due is None:
-                if len(self._gather.held) == 1:
-                    self._timer.start(self)
-            elif due:
+            due = self.add(data, monotonic())
+            if due:
                 send_all(self._connection, due)
 
     def end(self, tail: Buffer) -> None:
@@ -144,20 +151,35 @@ class StreamWriter:
         with self._lock:
             if self._broken is not None:
                 raise Disconnected(self._broken)
-            send_all(self._connection, [*self._gather.take(), tail])
+            send_all(self._connection, [*self.take(), tail])
 
     def flush_held(self) -> None:
-        """The timer's call: send what was held back. A failure is kept for the next `write`.
+        """Send what was held back. A failure is kept for the next `write`.
 
         In words only: the error itself would hold the frames it went through, and the timer holds us.
         """
         with self._lock:
-            pieces = self._gather.take()
-            if pieces and self._broken is None:
-                try:
-                    send_all(self._connection, pieces)
-                except Disconnected as error:
-                    self._broken = str(error)
+            self._flush()
+
+    def flush_when_over(self) -> None:
+        """The timer's call: send what is held if its window is over."""
+        # It does not wait for the lock: who has it is sending.
+        if monotonic() >= self.ends and self._lock.acquire(False):
+            try:
+                self._flush()
+            finally:
+                self._lock.release()
+
+    def _flush(self) -> None:
+        pieces = self.take()
+        if pieces and self._broken is None:
+            try:
+                send_all(self._connection, pieces)
+            except Disconnected as error:
+                self._broken = str(error)
+
+    def begins_to_hold(self) -> None:
+        self._timer.start(self)
 
 
 class FlushTimer:
@@ -173,7 +195,7 @@ class FlushTimer:
         self._running = False
 
     def start(self, writer: StreamWriter) -> None:
-        """Flush `writer` at the end of the window. Called with the writer's lock held."""
+        """Flush `writer` at the end of the window. Called by its one thread."""
         self._writer = writer
         if not self._running:
             self._running = True
@@ -186,10 +208,10 @@ class FlushTimer:
     def _run(self) -> None:
         while True:
             self._wake.acquire()
-            sleep(WINDOW)
-            writer = self._writer
-            if writer is not None:
-                writer.flush_held()
+            # While a burst lasts, its writer sends at the end of each window, a little earlier than this.
+            while (writer := self._writer) is not None and writer.held:
+                sleep(max(writer.ends - monotonic(), 0) + WINDOW / 10)
+                writer.flush_when_over()
 
 
 @coroutine
@@ -198,15 +220,15 @@ def _turn() -> Generator[None, None, None]:
     yield
 
 
-class AsyncStreamWriter:
+class AsyncStreamWriter(Gather):
     """Writes one streamed response from a coroutine: never a blocking send on the event loop.
 
     What the socket does not take waits here, and `write` with it: at most one flush.
     """
 
     def __init__(self, connection: socket, head: Sequence[Buffer], loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(head)
         self._connection = connection
-        self._gather = Gather(head)
         self._loop = loop
         self._unsent = b""
         self._drained: asyncio.Future[None] | None = None
@@ -219,13 +241,15 @@ class AsyncStreamWriter:
         if self._broken is not None:
             raise Disconnected(self._broken)
         now = monotonic()  # uvloop's clock stands still until its next turn
-        due = self._gather.add(data, now)
+        due = self.add(data, now)
         if due:
             await self.send(due)
             if now - self._turned >= WINDOW:
                 self._turned = now
                 await _turn()  # a body that never has to wait must not keep the loop from all others
-        elif due is None and self._timer is None:
+
+    def begins_to_hold(self) -> None:
+        if self._timer is None:
             self._timer = self._loop.call_later(WINDOW, self._flush_held)
 
     def release(self) -> None:
@@ -243,13 +267,13 @@ class AsyncStreamWriter:
     async def finish(self, tail: Buffer) -> None:
         """Send what is left, then `tail`, without blocking; after `release`. Raises Disconnected."""
         unsent, self._unsent = self._unsent, b""
-        await self.send([unsent, *self._gather.take(), tail])
+        await self.send([unsent, *self.take(), tail])
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail`; blocking, after `release`. Raises Disconnected."""
         if self._broken is not None:
             raise Disconnected(self._broken)
-        send_all(self._connection, [self._unsent, *self._gather.take(), tail])
+        send_all(self._connection, [self._unsent, *self.take(), tail])
 
     async def send(self, pieces: Sequence[Buffer]) -> None:
         """Send pieces as they are. Raises Disconnected."""
@@ -262,7 +286,7 @@ class AsyncStreamWriter:
 
     def _flush_held(self) -> None:
         self._timer = None
-        self._push(self._gather.take())
+        self._push(self.take())
 
     def _push(self, pieces: Sequence[Buffer]) -> None:
         """Hand pieces to the socket, without waiting."""

@@ -277,7 +277,17 @@ def test_what_a_command_is_started_with(service: Service) -> None:
     assert [int(line.split()[1], 16) for line in said["ignored"]] == [0, python]
 
 
-def test_a_command_does_not_ignore_broken_pipes(service: Service) -> None:
+@pytest.fixture
+def started_by_nohup() -> Iterator[None]:
+    """As `nohup penstock serve` starts it, or a script by `penstock serve &`."""
+    kept = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGQUIT)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("started_by_nohup")
+def test_a_command_ignores_no_signal(service: Service) -> None:
     command = program(service.folder, "#!/bin/sh\ngrep SigIgn /proc/self/status\n")
     assert service.spawn("", command=command).printed().split() == ["SigIgn:", "0" * 16]
 

@@ -65,6 +65,8 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 def main(fd: int) -> None:
     """Serve the socket `fd` until it ends; then end everything."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for number in (signal.SIGHUP, signal.SIGQUIT):  # ignored if we were started by nohup, or with an &
+        signal.signal(number, signal.SIG_DFL)
     os.dup2(2, 1)  # both a pipe, as in an environment: what its output is like is found out once
     logs.install()
     rehearsal.rehearse_init()

@@ -16,6 +16,7 @@ from http_kit import LOOPS
 from penstock.protocol import limits
 from penstock.service.backends import Exit, Process, SpawnerError, Spec
 from penstock.service.backends.process import ProcessBackend
+from platform_process import wait_until
 from runtime_kit import Side
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -29,6 +30,7 @@ class Told:
         self.process: asyncio.Future[Process] = loop.create_future()
         self.exit: asyncio.Future[Exit] = loop.create_future()
         self.failure: asyncio.Future[str] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
 
     def spawned(self, process: Process) -> None:
         self.process.set_result(process)
@@ -38,6 +40,9 @@ class Told:
 
     def spawn_failed(self, message: str) -> None:
         self.failure.set_result(message)
+
+    def spawn_lost(self) -> None:
+        self.lost.set_result(None)
 
 
 def run(
@@ -151,6 +156,22 @@ def test_a_killed_spawner_is_started_again(tmp_path: Path) -> None:
         await asyncio.wait((again.process, again.failure), return_when=asyncio.FIRST_COMPLETED)
         assert again.process.done(), again.failure.result()
         close(again)
+
+    run(test)
+
+
+def test_what_is_asked_of_a_dead_spawner_may_come_anew(tmp_path: Path) -> None:
+    async def test(backend: ProcessBackend, notes: list[str]) -> None:
+        await backend.start(sys.executable)
+        told = spawn(backend, tmp_path, ECHO)
+        spawner = parent((await told.process).pid)
+        os.kill(spawner, signal.SIGKILL)
+        wait_until(lambda: "Z" in Path(f"/proc/{spawner}/stat").read_text(), "its end")  # we are not told yet
+        late = spawn(backend, tmp_path, ECHO, "e2")
+        await late.lost
+        assert not late.failure.done()
+        close(told)
+        close(late)
 
     run(test)
 

@@ -28,6 +28,13 @@ def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
+def alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
+    except OSError:
+        return False
+
+
 class Told:
     """The owner of a template, or the listener of an environment; what it was told, in order."""
 
@@ -173,6 +180,21 @@ def test_killed_its_environments_end_and_what_waits_may_come_anew(run: Run, tmp_
         assert (await told.wait("exited")).status == -signal.SIGKILL
         await late.wait("spawn_lost")
         assert [name for name, _ in made.owner.told] == ["spawned", "ready", "ended"]
+
+    with_template(run, tmp_path, ECHO, test)
+
+
+@pytest.mark.parametrize("spawner_too", [False, True])
+def test_what_is_asked_of_a_dead_one_may_come_anew(run: Run, tmp_path: Path, spawner_too: bool) -> None:
+    async def test(made: Made) -> None:
+        template: Process = await made.owner.wait("spawned")
+        await made.owner.wait("ready")
+        end = parent(template.pid) if spawner_too else template.pid
+        os.kill(end, signal.SIGKILL)
+        wait_until(lambda: not alive(template.pid), "its end")  # blocking: we are not told of it yet
+        told, _ = made.spawn()
+        await told.wait("spawn_lost")
+        assert [name for name, _ in told.told] == ["spawn_lost"]
 
     with_template(run, tmp_path, ECHO, test)
 

@@ -109,6 +109,8 @@ class Forker:
                     self._waiting = True
                     self._loop.add_writer(self._control, self._send)
                 return
+            except ConnectionError:
+                pass  # it has ended, which we are about to be told: `_all_lost` has the order come anew
             except OSError as error:
                 said = f"cannot reach the spawner: {error.strerror}"
                 if error.errno == errno.EMSGSIZE:

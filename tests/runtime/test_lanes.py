@@ -20,6 +20,7 @@ from penstock.protocol import runtime_api
 from penstock.runtime import lanes, tagged
 from penstock.runtime.api import ApiError, RuntimeApi, ServiceGone
 from penstock.runtime.errors import RuntimeFault
+from penstock.runtime.lazyio import StringIO
 from runtime_kit import OwnSocket, Sent, Side, Tcp
 
 Handler = Callable[[Any, Any], Any]
@@ -416,6 +417,25 @@ def test_errors_in_threads(own: OwnSocket) -> None:
         side.event(b'"late"')
         sent = answer(side)
         assert (sent.body, sent.trailers[runtime_api.ERROR_TYPE.lower()]) == (b"one", "KeyError")
+
+
+def test_a_body_that_cannot_be_read_costs_no_thread(own: OwnSocket) -> None:
+    def handler(event: Any, context: Any) -> Any:
+        body = StringIO(iter("ab"))
+        if event == "closed":
+            body.close()
+        return body
+
+    with running(own.api(), handler, threads=True) as served:
+        try:
+            (side,) = own.sides
+            assert side.read().verb == "next"
+            for event in (b'"read"', b'"closed"'):
+                side.event(event)
+                answer(side)
+                assert len(served.timers) == 1  # which the next will use
+        finally:
+            own.gone()
 
 
 def test_an_async_body_of_a_handler_in_a_thread(own: OwnSocket) -> None:

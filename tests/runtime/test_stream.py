@@ -1,5 +1,6 @@
 """The flush rule by table, with times as arguments; and the writers on real sockets."""
 
+import _thread
 import asyncio
 import contextlib
 import gc
@@ -70,6 +71,8 @@ def test_single_chunks_never_wait(start: float) -> None:
         ([0] * 10 + [1] * 10, "YYYYYYYYY-Y---------"),  # the burst goes on
         ([0] * 10 + [1] * 2 + [2] * 2, "YYYYYYYYY-Y-Y-"),
         ([0] * 10 + [1] + [2] * 10, "YYYYYYYYY-YYYYYYYYYY-"),  # it was over
+        ([0] * 10 + [2] * 12, "YYYYYYYYY-YYYYYYYYYY--"),  # so it was: what is held could not leave
+        ([0] * 10 + [9, 9, 19, 19, 29, 29], "YYYYYYYYY-YYYYYY"),  # as when code blocks the event loop
         ([0, 0.5, 0.9, 1.1, 1.5, 2.2], "YYYYYY"),
         ([0] * 10 + [0.5, 0.99, 1.0], "YYYYYYYYY---Y"),
     ],
@@ -165,7 +168,31 @@ def test_one_that_is_held_while_the_others_are_taken_is_seen_to() -> None:
     assert joined(gather.take()) == chunk(b"1")
 
 
+def test_without_memory_what_is_held_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    gather = in_a_burst()
+    with monkeypatch.context() as patch:
+        patch.setattr(stream, "chunk_head", Failing(MemoryError()))
+        with pytest.raises(MemoryError):
+            gather.take()
+    assert joined(gather.take()) == chunk(b"0")
+
+
 # Sending.
+
+
+class Failing:
+    """Raises, whatever it is called with; the first time only if `then` follows."""
+
+    def __init__(self, error: BaseException, then: Callable[..., Any] | None = None) -> None:
+        self.error = error
+        self.then = then
+        self.calls = 0
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls += 1
+        if self.calls > 1 and self.then is not None:
+            return self.then(*arguments)
+        raise self.error
 
 
 class Short:
@@ -193,6 +220,18 @@ def test_a_partial_send_is_finished(room: int) -> None:
     send_all(sock, [b"abc", memoryview(b"defg"), b"", b"hij"])  # type: ignore[arg-type]
     assert sock.sent == b"abcdefghij"
     assert sock.calls == (1 if room >= 10 else 2)
+
+
+@pytest.mark.parametrize("error", [ValueError(), TimeoutError("of a signal handler"), MemoryError()])
+def test_nothing_follows_a_frame_that_was_cut_short(error: Exception) -> None:
+    sock = Short(5)
+    sock.sendall = Failing(error)  # type: ignore[method-assign]
+    writer = StreamWriter(sock, [], NoTimer())  # type: ignore[arg-type]
+    with pytest.raises(type(error)):
+        writer.write(b"something")
+    with pytest.raises(Disconnected, match="cut short"):
+        writer.end(LAST_CHUNK)
+    assert sock.sent == chunk(b"something")[:5]
 
 
 @pytest.fixture
@@ -332,6 +371,45 @@ def test_the_timer_sends_what_a_quiet_generator_left(pair: Pair, still: SimpleNa
         while len(got) < 11 * (turn + 1):
             got += b"".join(deframer.feed(theirs.recv(1000)))
     assert got == b"0123456789a" * 3
+
+
+def in_a_burst_of(writer: StreamWriter, theirs: socket.socket) -> None:
+    """The next chunk is held."""
+    for _ in range(AT_ONCE):
+        writer.write(b"x")
+    theirs.recv(1000)
+
+
+def test_the_timer_survives_a_lack_of_memory(
+    pair: Pair, still: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    writer = StreamWriter(ours, [], FlushTimer())
+    in_a_burst_of(writer, theirs)
+    writer.write(b"held")
+    failing = Failing(MemoryError(), then=stream.chunk_head)
+    monkeypatch.setattr(stream, "chunk_head", failing)
+    still.now += WINDOW * 1.5
+    assert theirs.recv(1000) == chunk(b"held")
+    assert failing.calls == 2
+
+
+def test_without_a_thread_for_the_timer_the_next_burst_has_one(
+    pair: Pair, still: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = pair
+    writer = StreamWriter(ours, [], FlushTimer())
+    in_a_burst_of(writer, theirs)
+    failing = Failing(RuntimeError("can't start new thread"), then=_thread.start_new_thread)
+    monkeypatch.setattr(_thread, "start_new_thread", failing)
+    writer.write(b"held")
+    still.now += WINDOW * 1.5
+    writer.write(b"on")
+    assert theirs.recv(1000) == chunk(b"heldon")
+    writer.write(b"held")
+    still.now += WINDOW * 1.5
+    assert theirs.recv(1000) == chunk(b"held")
+    assert failing.calls == 2
 
 
 def test_nothing_is_lost_between_the_writer_and_its_timer(pair: Pair) -> None:
@@ -492,6 +570,26 @@ def test_an_async_writer_lets_the_loop_turn_once_in_a_window(
             theirs.recv(FLUSH_SIZE * 2)
         task.cancel()
         assert 9 <= turns <= 11
+
+    run(test())
+
+
+def test_an_async_writer_that_was_broken_off_sends_no_more(
+    run: Callable[[Any], None], pair: Pair, still: SimpleNamespace
+) -> None:
+    ours, theirs = pair
+
+    async def test() -> None:
+        writer = AsyncStreamWriter(ours, [], asyncio.get_running_loop())
+        for _ in range(AT_ONCE):
+            await writer.write(b"x")
+        theirs.recv(1000)
+        await writer.write(b"held")
+        writer.break_off("the caller has left")
+        await asyncio.sleep(WINDOW * 2)  # the writer's own timer comes first
+        theirs.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            theirs.recv(1000)
 
     run(test())
 

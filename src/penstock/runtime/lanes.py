@@ -385,10 +385,10 @@ class Turn:
     def _drive(self, response: Streamed) -> None:
         """A body that is not async, in a thread: its chunks are sent from there, blocking."""
         self.begin(response)
-        timers = self._lanes.timers
-        timer = timers.pop() if timers else FlushTimer()
         body = chunks.iterate(response.body)
         encode = chunks.Encoder(response.base64)
+        timers = self._lanes.timers
+        timer = timers.pop() if timers else FlushTimer()
         writer: StreamWriter | None = None
         try:
             for index, chunk in enumerate(body):

@@ -2,12 +2,12 @@
 
 **The flush rule.** In any window of 1 ms the first nine chunks leave at once, so single chunks and short
 bursts never wait. Chunks beyond are gathered until the window ends or 64 KiB are full, and leave as one
-frame; so do those of the windows after it, until one begins with nothing held. A timer sends what is left
-when the generator goes quiet. Errors and the end flush first.
+frame; so do those of the windows after it, until one begins with nothing held, or after a quiet one. A timer
+sends what is left when the generator goes quiet. Errors and the end flush first.
 
 Back-pressure is the socket: when it is full the send blocks, and with it the generator. Nothing else holds
 bytes. A long burst followed by pure computing may wait for the interpreter lock, at most about the switch
-interval, before the timer can send its tail.
+interval, before the timer can send its tail; one followed by code that blocks the event loop, for that code.
 """
 
 from __future__ import annotations
@@ -79,6 +79,10 @@ class Gather:
             return head + frame(data) if data else head
         over = now >= self.ends
         if over:
+            if (
+                now >= self.ends + WINDOW
+            ):  # quiet since: had it not been kept, the timer had sent what is held
+                self._count = 0
             self.ends = now + WINDOW
         if self.held:  # in the middle of a burst, which goes on in the next window: `_count` stays
             if len(data) >= FLUSH_SIZE:
@@ -102,16 +106,20 @@ class Gather:
 
     def take(self) -> list[Buffer]:
         """All that is left: the head, and what is held back as one chunk."""
-        pieces, self._head = self._head, []
+        pieces = self._head
         held = self.held[:]
-        if held:
+        if held:  # joined first: should that raise MemoryError, all is still there
+            pieces = [*pieces, b"".join([chunk_head(sum(map(len, held))), *held, CRLF])]
             del self.held[: len(held)]
-            pieces.append(b"".join([chunk_head(sum(map(len, held))), *held, CRLF]))
+        self._head = []
         return pieces
 
 
 def send_all(connection: socket, pieces: Sequence[Buffer]) -> None:
-    """Send the pieces in as few system calls as the socket allows. Raises Disconnected."""
+    """Send the pieces in as few system calls as the socket allows. Raises Disconnected.
+
+    So may a signal handler of the function, anything, while this waits: then who knows how much has left.
+    """
     total = sum(map(len, pieces))
     try:
         sent = connection.sendmsg(pieces)
@@ -119,6 +127,8 @@ def send_all(connection: socket, pieces: Sequence[Buffer]) -> None:
             # Cut short: the rest is sent in one piece, there is nothing to win by being clever here.
             connection.sendall(memoryview(b"".join(pieces))[sent:])
     except OSError as error:
+        if error.errno is None:
+            raise  # not the system's: a handler's own TimeoutError, by SIGALRM
         raise Disconnected(str(error)) from None
 
 
@@ -144,14 +154,14 @@ class StreamWriter(Gather):
                 raise Disconnected(self._broken)
             due = self.add(data, monotonic())
             if due:
-                send_all(self._connection, due)
+                self._send(due)
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail` (the last chunk, and what follows it). Raises Disconnected."""
         with self._lock:
             if self._broken is not None:
                 raise Disconnected(self._broken)
-            send_all(self._connection, [*self.take(), tail])
+            self._send([*self.take(), tail])
 
     def flush_held(self) -> None:
         """Send what was held back. A failure is kept for the next `write`.
@@ -174,9 +184,14 @@ class StreamWriter(Gather):
         pieces = self.take()
         if pieces and self._broken is None:
             try:
-                send_all(self._connection, pieces)
+                self._send(pieces)
             except Disconnected as error:
                 self._broken = str(error)
+
+    def _send(self, pieces: Sequence[Buffer]) -> None:
+        self._broken = "a frame was cut short"  # should this end by any exception: nothing may follow
+        send_all(self._connection, pieces)
+        self._broken = None
 
     def begins_to_hold(self) -> None:
         self._timer.start(self)
@@ -198,8 +213,11 @@ class FlushTimer:
         """Flush `writer` at the end of the window. Called by its one thread."""
         self._writer = writer
         if not self._running:
+            try:
+                _thread.start_new_thread(self._run, ())
+            except RuntimeError:
+                return  # no thread to be had now: what is held leaves with the next window's first chunk
             self._running = True
-            _thread.start_new_thread(self._run, ())
         try:
             self._wake.release()
         except RuntimeError:
@@ -211,7 +229,10 @@ class FlushTimer:
             # While a burst lasts, its writer sends at the end of each window, a little earlier than this.
             while (writer := self._writer) is not None and writer.held:
                 sleep(max(writer.ends - monotonic(), 0) + WINDOW / 10)
-                writer.flush_when_over()
+                try:
+                    writer.flush_when_over()
+                except MemoryError:
+                    sleep(WINDOW * 100)  # it is still held, and the function may give memory back
 
 
 @coroutine
@@ -230,7 +251,7 @@ class AsyncStreamWriter(Gather):
         super().__init__(head)
         self._connection = connection
         self._loop = loop
-        self._unsent = b""
+        self._unsent: Buffer = b""
         self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._broken: str | None = None  # why nothing can be sent any more
@@ -286,7 +307,8 @@ class AsyncStreamWriter(Gather):
 
     def _flush_held(self) -> None:
         self._timer = None
-        self._push(self.take())
+        if self._broken is None:
+            self._push(self.take())
 
     def _push(self, pieces: Sequence[Buffer]) -> None:
         """Hand pieces to the socket, without waiting."""
@@ -303,7 +325,7 @@ class AsyncStreamWriter(Gather):
             self._broken = str(error)
             return
         if sent != sum(map(len, pieces)):
-            self._unsent = b"".join(pieces)[sent:]
+            self._unsent = memoryview(b"".join(pieces))[sent:]
             self._drained = self._loop.create_future()
             self._loop.add_writer(self._connection, self._drain)
 
@@ -317,6 +339,7 @@ class AsyncStreamWriter(Gather):
             self._broken = str(error)
             self._unsent = b""
         if not self._unsent:
+            self._unsent = b""  # not a view of nothing of something large
             self._loop.remove_writer(self._connection)
             drained, self._drained = self._drained, None
             if drained is not None and not drained.done():

@@ -162,6 +162,37 @@ def test_a_function_killed_while_its_reader_pauses(app):
     assert (line["ending"], line["ok"]) == ("crashed", False)
 
 
+def test_a_function_that_gives_up_while_its_reader_pauses(tmp_path):
+    """By an alarm of its own, raised within a send: the transfer is visibly broken, and soon."""
+    source = """
+        import signal
+
+        def give_up(number, frame):
+            raise TimeoutError("given up")
+
+        signal.signal(signal.SIGALRM, give_up)
+
+        def chunks():
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            while True:
+                yield "x" * 65536
+
+        def lambda_handler(event, context):
+            return {"statusCode": 200, "body": chunks() if event["path"] == "/chunks" else "next"}
+        """
+    with Platform(tmp_path, {"app": source}) as running:
+        with Raw(running.gateway_address, receive_buffer=65536) as raw:
+            raw.request("/chunks")
+            wait_until(
+                lambda: any("given up" in line["message"] for line in running.find(event="log")), "its end"
+            )
+            assert raw.response().ending in ("broken", "reset")
+        line = running.wait_for(event="request", path="/chunks")
+        assert line["ok"] is False
+        with Raw(running.gateway_address) as raw:
+            assert raw.get("/").body == b"next"
+
+
 def test_the_idle_clock_stands_still_while_the_reader_pauses(tmp_path):
     with Platform(tmp_path, {"app": COUNTED}, "--idle-timeout", "0.4") as running:
         with Raw(running.gateway_address, receive_buffer=65536) as raw:

@@ -16,6 +16,7 @@ from .exchange import Application, Exchange
 from .link import Link, State
 from .request import HeadParser, Refused, Request
 from .timers import NEVER, Timers
+from .turns import Turns
 from .writer import Framing, Writer, error_response
 
 
@@ -28,6 +29,7 @@ class Connection(Link):
         config: Config,
         timers: Timers,
         *,
+        turns: Turns | None = None,
         opened: set["Connection"] | None = None,
         on_close: Callable[["Connection"], None] | None = None,
     ) -> None:
@@ -38,6 +40,7 @@ class Connection(Link):
         self.peer: tuple[str, int] | None = None  # None on a Unix socket
         self.local: tuple[str, int] | None = None
         self._application = application
+        self._turns = turns  # None: each request begins as it comes
         self._opened = opened
         self._on_close = on_close
         self._heads = HeadParser()
@@ -95,6 +98,8 @@ class Connection(Link):
         if self._opened is not None:
             self._opened.discard(self)
         self._buffer = b""
+        if self._turns is not None:
+            self._turns.leave(self)
         self._leave()
         if self._on_close is not None:
             self._on_close(self)
@@ -108,8 +113,8 @@ class Connection(Link):
         super().resume_writing()
         if self._exchange is not None:
             self._call(self._exchange.resume_writing)
-        elif self._buffer and self._state is State.HEAD:
-            self._resume()
+        else:
+            self.resume()
 
     # -- for the server --
 
@@ -118,7 +123,7 @@ class Connection(Link):
         self.last = True
         if self._writer is not None:
             self._writer.keep_alive = False
-        elif self._state is State.HEAD:
+        elif self._state is State.HEAD and not self._waits():
             self._close()
 
     def abort(self) -> None:
@@ -152,6 +157,10 @@ class Connection(Link):
                     break  # a client that reads nothing has no further request served
                 head, data = self._cut_head(data)
                 if head is None:
+                    break
+                if self._turns is not None and not self._turns.take(self):
+                    data = head + data
+                    self.deadline = NEVER
                     break
                 try:
                     request = self._heads.parse(head)
@@ -276,9 +285,14 @@ class Connection(Link):
             self._arm(self._config.idle_timeout)
         if not self._corked and self._buffer:
             # Not from here: we may be deep within the application's own callback.
-            self._timers.loop.call_soon(self._resume)
+            self._timers.loop.call_soon(self.resume)
 
-    def _resume(self) -> None:
+    def _waits(self) -> bool:
+        """A whole head is there, whose turn has not come."""
+        return self._turns is not None and self._turns.awaited_by(self)
+
+    def resume(self) -> None:
+        """Work on what was read and left for later."""
         if self._state is State.HEAD and self._buffer:
             self.data_received(b"")
 

@@ -8,6 +8,7 @@ from .config import Config
 from .connection import Connection
 from .exchange import Application
 from .timers import Timers
+from .turns import Turns
 
 BACKLOG = 2048
 
@@ -20,6 +21,7 @@ class Server:
         self._application = application
         self._config = config
         self._timers = timers
+        self._turns = Turns(timers.loop)
         self._listener: asyncio.Server  # kept: uvloop drops a server that nobody references
         self._emptied: asyncio.Event = asyncio.Event()
         self._stopping = False
@@ -80,6 +82,7 @@ class Server:
             self._application,
             self._config,
             self._timers,
+            turns=self._turns,
             opened=self.connections,
             on_close=self._closed,
         )

@@ -1,0 +1,154 @@
+"""One request begins in a turn of the loop; the others wait, and nobody is forgotten."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from http_kit import GET, App, Clock, Taped, Wire, serving
+from penstock.http import Connection
+from penstock.http.timers import Timers
+from penstock.http.turns import Turns
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class One:
+    def __init__(self, turns: Turns, begun: list[str], name: str, *, wants: bool = True) -> None:
+        self.turns = turns
+        self.begun = begun
+        self.name = name
+        self.wants = wants
+
+    def resume(self) -> None:
+        if self.wants and self.turns.take(self):
+            self.begun.append(self.name)
+
+
+def test_one_in_a_turn_and_in_their_order() -> None:
+    loop = Clock()
+    turns, begun = Turns(loop), list[str]()  # type: ignore[arg-type]
+    for name in "abc":
+        One(turns, begun, name).resume()
+    assert begun == ["a"]
+    loop.turn()
+    One(turns, begun, "d").resume()  # comes after those that wait
+    assert begun == ["a", "b"]
+    for _ in range(3):
+        loop.turn()
+    assert begun == ["a", "b", "c", "d"]
+    assert loop.soon == []  # nothing turns when nobody waits
+    One(turns, begun, "e").resume()
+    assert begun == ["a", "b", "c", "d", "e"]
+
+
+def test_who_waits_and_who_has_left() -> None:
+    loop = Clock()
+    turns, begun = Turns(loop), list[str]()  # type: ignore[arg-type]
+    first, gone, idle, last = (One(turns, begun, name) for name in "abcd")
+    for one in (first, gone, gone, idle, last):
+        one.resume()
+    assert [turns.awaited_by(one) for one in (first, gone, idle, last)] == [False, True, True, True]
+    turns.leave(gone)
+    turns.leave(gone)
+    idle.wants = False  # costs no turn
+    loop.turn()
+    assert begun == ["a", "d"]
+
+
+class Connections:
+    """Some, on wires; the first of them begins a request, for the others it is not their turn."""
+
+    def __init__(self, app: App, count: int = 3) -> None:
+        self.loop = Clock()
+        self.app = app
+        timers = Timers(self.loop, 1.0)  # type: ignore[arg-type]
+        turns = Turns(self.loop)  # type: ignore[arg-type]
+        self.all = [Connection(app, app.config(), timers, turns=turns) for _ in range(count)]
+        self.wires = [Wire() for _ in self.all]
+        for connection, wire in zip(self.all, self.wires, strict=True):
+            connection.connection_made(wire)
+            connection.data_received(GET)
+
+    def answered(self) -> list[bool]:
+        return [b"".join(wire.writes).startswith(b"HTTP/1.1 200") for wire in self.wires]
+
+
+def test_requests_that_come_at_once_are_begun_one_after_another() -> None:
+    some = Connections(App())
+    assert some.answered() == [True, False, False]
+    some.loop.turn()
+    assert some.answered() == [True, True, False]
+    some.loop.turn()
+    assert some.answered() == [True, True, True]
+
+
+def test_a_request_that_waits_is_not_one_that_did_not_come() -> None:
+    some = Connections(App())
+    some.loop.move(1000)  # far beyond every timeout
+    some.loop.turn()
+    assert some.answered() == [True, True, False]
+
+
+def test_what_comes_while_it_waits_is_for_later() -> None:
+    app = App()
+    some = Connections(app)
+    some.all[1].data_received(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh")
+    some.all[1].data_received(b"i")
+    for _ in range(3):
+        some.loop.turn()
+    assert [taped.body for taped in app.exchanges] == [b"", b"", b"", b"hi"]
+    assert b"".join(some.wires[1].writes).count(b"HTTP/1.1 200") == 2
+
+
+def test_its_leaving() -> None:
+    app = App()
+    some = Connections(app)
+    some.all[1].eof_received()
+    some.all[1].connection_lost(None)
+    some.loop.turn()
+    assert some.answered() == [True, False, True]
+    assert len(app.exchanges) == 2
+
+
+def test_at_the_end_it_is_answered_and_closed() -> None:
+    some = Connections(App())
+    for connection in some.all:
+        connection.finish()
+    some.loop.turn()
+    some.loop.turn()
+    assert some.answered() == [True, True, True]
+    assert b"Connection: close" in b"".join(some.wires[2].writes)
+    assert all(wire.closed or wire.eof for wire in some.wires)
+
+
+def test_what_is_under_way_goes_on_between_them(run: Run) -> None:
+    """On sockets: many requests are there at once, and other sockets are looked at between them."""
+    ours, theirs = socket.socketpair()
+    begun = 0  # since the other socket was looked at
+    most = 0
+
+    def begin(taped: Taped) -> None:
+        nonlocal begun, most
+        begun += 1
+        most = max(most, begun)
+        ours.send(b"x")
+        taped.writer.respond(200, [], b"")
+
+    def look() -> None:
+        nonlocal begun
+        theirs.recv(100)
+        begun = 0
+
+    async def test() -> None:
+        asyncio.get_running_loop().add_reader(theirs, look)
+        async with serving(App(end=begin)) as (_, connect):
+            clients = [await connect() for _ in range(50)]
+            for client in clients:
+                client.sock.send(GET)
+            for client in clients:
+                assert (await client.response())[0] == 200
+
+    with ours, theirs:
+        run(test())
+    assert most <= 2

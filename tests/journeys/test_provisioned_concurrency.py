@@ -138,7 +138,7 @@ def test_one_that_does_not_come_up_is_told_and_tried_again(tmp_path: Path, flags
         wait_until(lambda: status(client, "1") == ("FAILED", 0), "it has failed")
         answer = client.get_provisioned_concurrency_config(FunctionName="demo", Qualifier="1")
         assert answer["StatusReason"] == "FUNCTION_ERROR_INIT_FAILURE"
-        assert any("it is broken" in str(line) for line in platform.events)
+        wait_until(lambda: any("it is broken" in str(line) for line in platform.events), "the log says why")
         broken.unlink()
         wait_until(lambda: status(client, "1") == ("READY", 1), "it is tried again")
         assert invoked(client, "1")["kind"] == "provisioned-concurrency"

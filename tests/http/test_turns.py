@@ -5,47 +5,72 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from http_kit import GET, App, Clock, Taped, Wire, serving
 from penstock.http import Connection
 from penstock.http.timers import Timers
-from penstock.http.turns import Turns
+from penstock.http.turns import PATIENCE, Turns
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class One:
-    def __init__(self, turns: Turns, begun: list[str], name: str, *, wants: bool = True) -> None:
+    """Begins what takes 20 ms; or nothing, if it does not want to any more."""
+
+    def __init__(self, loop: Clock, turns: Turns, begun: list[str], name: str) -> None:
+        self.loop = loop
         self.turns = turns
         self.begun = begun
         self.name = name
-        self.wants = wants
+        self.wants = True
 
     def resume(self) -> None:
         if self.wants and self.turns.take(self):
             self.begun.append(self.name)
+            self.loop.now += 0.02
+
+
+def some_of(names: str) -> tuple[Clock, Turns, list[str], list[One]]:
+    loop, begun = Clock(), list[str]()
+    turns = Turns(loop, loop.time)  # type: ignore[arg-type]
+    return loop, turns, begun, [One(loop, turns, begun, name) for name in names]
 
 
 def test_one_in_a_turn_and_in_their_order() -> None:
-    loop = Clock()
-    turns, begun = Turns(loop), list[str]()  # type: ignore[arg-type]
-    for name in "abc":
-        One(turns, begun, name).resume()
+    loop, _, begun, (a, b, c, d, e) = some_of("abcde")
+    for one in (a, b, c):
+        one.resume()
     assert begun == ["a"]
     loop.turn()
-    One(turns, begun, "d").resume()  # comes after those that wait
+    d.resume()  # comes after those that wait
     assert begun == ["a", "b"]
     for _ in range(3):
         loop.turn()
     assert begun == ["a", "b", "c", "d"]
     assert loop.soon == []  # nothing turns when nobody waits
-    One(turns, begun, "e").resume()
+    e.resume()
     assert begun == ["a", "b", "c", "d", "e"]
 
 
+def test_who_has_waited_too_long_begins_in_a_turn_of_another_s() -> None:
+    loop, _, begun, (a, b, c, d, e) = some_of("abcde")
+    for one in (a, b, c, d):
+        one.resume()
+    loop.now += PATIENCE - 0.01
+    e.resume()
+    loop.now += 0.02
+    loop.turn()
+    assert begun == ["a", "b", "c", "d"]  # and `e` has not
+    loop.turn()
+    assert begun == ["a", "b", "c", "d", "e"]
+    assert loop.soon != []
+    loop.turn()
+    assert loop.soon == []
+
+
 def test_who_waits_and_who_has_left() -> None:
-    loop = Clock()
-    turns, begun = Turns(loop), list[str]()  # type: ignore[arg-type]
-    first, gone, idle, last = (One(turns, begun, name) for name in "abcd")
+    loop, turns, begun, (first, gone, idle, last) = some_of("abcd")
     for one in (first, gone, gone, idle, last):
         one.resume()
     assert [turns.awaited_by(one) for one in (first, gone, idle, last)] == [False, True, True, True]
@@ -63,7 +88,7 @@ class Connections:
         self.loop = Clock()
         self.app = app
         timers = Timers(self.loop, 1.0)  # type: ignore[arg-type]
-        turns = Turns(self.loop)  # type: ignore[arg-type]
+        turns = Turns(self.loop, self.loop.time)  # type: ignore[arg-type]
         self.all = [Connection(app, app.config(), timers, turns=turns) for _ in range(count)]
         self.wires = [Wire() for _ in self.all]
         for connection, wire in zip(self.all, self.wires, strict=True):
@@ -87,7 +112,7 @@ def test_a_request_that_waits_is_not_one_that_did_not_come() -> None:
     some = Connections(App())
     some.loop.move(1000)  # far beyond every timeout
     some.loop.turn()
-    assert some.answered() == [True, True, False]
+    assert some.answered() == [True, True, True]
 
 
 def test_what_comes_while_it_waits_is_for_later() -> None:
@@ -101,13 +126,39 @@ def test_what_comes_while_it_waits_is_for_later() -> None:
     assert b"".join(some.wires[1].writes).count(b"HTTP/1.1 200") == 2
 
 
-def test_its_leaving() -> None:
+def test_with_its_end_a_request_that_waits_is_begun() -> None:
+    """What came before the end counts: it may be an asynchronous invocation."""
     app = App()
     some = Connections(app)
     some.all[1].eof_received()
+    assert some.answered() == [True, True, False]
     some.all[1].connection_lost(None)
     some.loop.turn()
+    assert some.answered() == [True, True, True]
+    assert len(app.exchanges) == 3
+
+
+def test_after_a_reset_nothing_is_begun() -> None:
+    app = App()
+    some = Connections(app)
+    some.all[1].connection_lost(ConnectionResetError())
+    some.loop.turn()
     assert some.answered() == [True, False, True]
+    assert len(app.exchanges) == 2
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_client_that_sends_and_does_not_read_is_not_kept_for_ever(last: bool) -> None:
+    app = App()
+    some = Connections(app)
+    waiting, wire = some.all[1], some.wires[1]
+    waiting.pause_writing()
+    if last:
+        waiting.finish()
+    some.loop.turn()
+    assert some.answered() == [True, False, True]
+    some.loop.move(1000)  # all its timeouts
+    assert wire.closed
     assert len(app.exchanges) == 2
 
 

@@ -86,7 +86,14 @@ class Connection(Link):
                 self._flush()
 
     def eof_received(self) -> bool:
-        """Half-closed counts as gone: the connection closes, having sent what was written."""
+        """Half-closed counts as gone: the connection closes, having sent what was written.
+
+        A request that came whole before it is begun, be it without its turn: it may be an asynchronous one.
+        """
+        if self._turns is not None and self._turns.awaited_by(self):
+            self._turns.leave(self)
+            self._turns = None
+            self.resume()
         if self._state is not State.CLOSING:
             self._cut()
             self._leave()
@@ -123,7 +130,7 @@ class Connection(Link):
         self.last = True
         if self._writer is not None:
             self._writer.keep_alive = False
-        elif self._state is State.HEAD and not self._waits():
+        elif self._state is State.HEAD and (self._turns is None or not self._turns.awaited_by(self)):
             self._close()
 
     def abort(self) -> None:
@@ -153,8 +160,13 @@ class Connection(Link):
         """Go as far as `data` leads; what is for later goes into the buffer."""
         while True:
             if self._state is State.HEAD:
-                if self._write_paused:
-                    break  # a client that reads nothing has no further request served
+                if self._write_paused:  # a client that reads nothing has no further request served
+                    if self.last:
+                        self._close()
+                        return
+                    if self.deadline == NEVER:  # it has waited for its turn
+                        self._arm(self._config.idle_timeout)
+                    break
                 head, data = self._cut_head(data)
                 if head is None:
                     break
@@ -286,10 +298,6 @@ class Connection(Link):
         if not self._corked and self._buffer:
             # Not from here: we may be deep within the application's own callback.
             self._timers.loop.call_soon(self.resume)
-
-    def _waits(self) -> bool:
-        """A whole head is there, whose turn has not come."""
-        return self._turns is not None and self._turns.awaited_by(self)
 
     def resume(self) -> None:
         """Work on what was read and left for later."""

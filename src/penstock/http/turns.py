@@ -1,11 +1,15 @@
 """Whose request begins now: one in each turn of the event loop, in the order they came.
 
-To begin a request takes as long as to pass on ten chunks. When many come at once, those of the responses
-under way wait for one of them, and not for all.
+To begin a request takes as long as to pass on twenty chunks. When many come at once, those of the responses
+under way wait for one of them, and not for all. Where turns are long, nobody waits longer than `PATIENCE`.
 """
 
 import asyncio
+from collections.abc import Callable
+from time import monotonic
 from typing import Protocol
+
+PATIENCE = 0.05  # seconds
 
 
 class Waiting(Protocol):
@@ -14,20 +18,24 @@ class Waiting(Protocol):
 
 
 class Turns:
-    """The turns of one event loop, shared by connections."""
+    """The turns of one event loop, shared by connections. `now`: seconds on any clock."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = monotonic) -> None:
         self._loop = loop
+        self._now = now
         self._taken = False
-        self._waiting: dict[Waiting, None] = {}
+        self._called = False  # `_next` is to be
+        self._waiting: dict[Waiting, float] = {}  # since when; who has waited longest is the first
 
     def take(self, one: Waiting) -> bool:
         """Whether `one` may begin a request now; else it is told to resume."""
         if self._taken:
-            self._waiting[one] = None
+            self._waiting.setdefault(one, self._now())
             return False
         self._taken = True
-        self._loop.call_soon(self._next)
+        if not self._called:
+            self._called = True
+            self._loop.call_soon(self._next)
         return True
 
     def awaited_by(self, one: Waiting) -> bool:
@@ -38,8 +46,12 @@ class Turns:
         self._waiting.pop(one, None)
 
     def _next(self) -> None:
-        self._taken = False
-        while self._waiting and not self._taken:
-            one = next(iter(self._waiting))
+        self._called = self._taken = False
+        late = self._now() - PATIENCE
+        while self._waiting:
+            one, since = next(iter(self._waiting.items()))
+            if self._taken and since > late:
+                break
             del self._waiting[one]
+            self._taken = False
             one.resume()

@@ -58,10 +58,17 @@ class Event(Value):
         return cls(info, answer.headers.get("content-type", ""), answer.body)
 
 
+def _wait_for_ever(sock: _socket.socket) -> None:
+    """Undo what a function's `socket.setdefaulttimeout` has made of a new socket of ours."""
+    if sock.gettimeout() is not None:
+        sock.settimeout(None)
+
+
 class Connection:
     """One connection to the Runtime API; answers come in the order of the requests."""
 
     def __init__(self, sock: _socket.socket) -> None:
+        _wait_for_ever(sock)
         self.socket = sock
         self.pending = 0  # requests sent whose answers were not read yet
         self.asked = False  # the last of them was for the next event
@@ -142,6 +149,7 @@ class RuntimeApi:
         self.dial: _socket.socket | None = None
         if scheme == "fd":
             self.dial = _socket.socket(fileno=int(number))
+            _wait_for_ever(self.dial)
         self.host = "penstock" if self.own else address
         self.requests = Requests(self.host, self.own)
         self.connection = self.connect()

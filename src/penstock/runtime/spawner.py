@@ -282,6 +282,7 @@ def _wait_for_order(fd: int, be: Be, others: Sequence[int]) -> None:
         rehearsal.rehearse_init()
         rehearsal.rehearse(4)
     orders = socket.socket(fileno=_DIAL)
+    orders.settimeout(None)  # in a template, its function may have set another default
     message, fds, _, _ = socket.recv_fds(orders, MESSAGE_SIZE, 2)
     if not message:
         os._exit(0)

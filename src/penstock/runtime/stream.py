@@ -29,6 +29,8 @@ WINDOW = 0.001  # seconds
 AT_ONCE = 9  # chunks in a window that are not gathered
 FLUSH_SIZE = 64 * 1024  # bytes gathered at most; larger chunks are sent without a copy
 
+_CUT = "a frame was cut short"  # why nothing may follow, should sending end by any exception
+
 Buffer = bytes | memoryview
 
 
@@ -144,14 +146,14 @@ class StreamWriter(Gather):
         super().__init__(head)
         self._connection = connection
         self._lock = _thread.allocate_lock()
-        self._broken: str | None = None  # why nothing can be sent any more
+        self.broken: str | None = None  # why nothing can be sent any more
         self._timer = timer
 
     def write(self, data: Buffer) -> None:
         """Send a chunk. An empty one sends the head and writes no frame. Raises Disconnected."""
         with self._lock:
-            if self._broken is not None:
-                raise Disconnected(self._broken)
+            if self.broken is not None:
+                raise Disconnected(self.broken)
             due = self.add(data, monotonic())
             if due:
                 self._send(due)
@@ -159,8 +161,8 @@ class StreamWriter(Gather):
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail` (the last chunk, and what follows it). Raises Disconnected."""
         with self._lock:
-            if self._broken is not None:
-                raise Disconnected(self._broken)
+            if self.broken is not None:
+                raise Disconnected(self.broken)
             self._send([*self.take(), tail])
 
     def flush_held(self) -> None:
@@ -182,16 +184,16 @@ class StreamWriter(Gather):
 
     def _flush(self) -> None:
         pieces = self.take()
-        if pieces and self._broken is None:
+        if pieces and self.broken is None:
             try:
                 self._send(pieces)
             except Disconnected as error:
-                self._broken = str(error)
+                self.broken = str(error)
 
     def _send(self, pieces: Sequence[Buffer]) -> None:
-        self._broken = "a frame was cut short"  # should this end by any exception: nothing may follow
+        self.broken = _CUT
         send_all(self._connection, pieces)
-        self._broken = None
+        self.broken = None
 
     def begins_to_hold(self) -> None:
         self._timer.start(self)
@@ -231,8 +233,8 @@ class FlushTimer:
                 sleep(max(writer.ends - monotonic(), 0) + WINDOW / 10)
                 try:
                     writer.flush_when_over()
-                except MemoryError:
-                    sleep(WINDOW * 100)  # it is still held, and the function may give memory back
+                except Exception:  # a MemoryError: it is still held, and the function may give memory back
+                    sleep(WINDOW * 100)
 
 
 @coroutine
@@ -254,13 +256,13 @@ class AsyncStreamWriter(Gather):
         self._unsent: Buffer = b""
         self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._broken: str | None = None  # why nothing can be sent any more
+        self.broken: str | None = None  # why nothing can be sent any more
         self._turned = monotonic()  # when the loop last had its turn
 
     async def write(self, data: Buffer) -> None:
         """Send a chunk; as `StreamWriter.write`."""
-        if self._broken is not None:
-            raise Disconnected(self._broken)
+        if self.broken is not None:
+            raise Disconnected(self.broken)
         now = monotonic()  # uvloop's clock stands still until its next turn
         due = self.add(data, now)
         if due:
@@ -283,7 +285,7 @@ class AsyncStreamWriter(Gather):
 
     def break_off(self, why: str) -> None:
         """Nobody reads on: the next `write` raises Disconnected."""
-        self._broken = why
+        self.broken = why
 
     async def finish(self, tail: Buffer) -> None:
         """Send what is left, then `tail`, without blocking; after `release`. Raises Disconnected."""
@@ -292,40 +294,42 @@ class AsyncStreamWriter(Gather):
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail`; blocking, after `release`. Raises Disconnected."""
-        if self._broken is not None:
-            raise Disconnected(self._broken)
+        if self.broken is not None:
+            raise Disconnected(self.broken)
         send_all(self._connection, [self._unsent, *self.take(), tail])
 
     async def send(self, pieces: Sequence[Buffer]) -> None:
         """Send pieces as they are. Raises Disconnected."""
-        if self._broken is None:
+        if self.broken is None:
             self._push(pieces)
         while self._drained is not None:
             await self._drained
-        if self._broken is not None:
-            raise Disconnected(self._broken)
+        if self.broken is not None:
+            raise Disconnected(self.broken)
 
     def _flush_held(self) -> None:
         self._timer = None
-        if self._broken is None:
+        if self.broken is None:
             self._push(self.take())
 
     def _push(self, pieces: Sequence[Buffer]) -> None:
         """Hand pieces to the socket, without waiting."""
+        if not pieces:
+            return
         if self._drained is not None:
             self._unsent = b"".join([self._unsent, *pieces])
-            return
-        if not pieces:
             return
         try:
             sent = self._connection.sendmsg(pieces, [], MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self._broken = str(error)
+            self.broken = str(error)
             return
         if sent != sum(map(len, pieces)):
+            self.broken = _CUT
             self._unsent = memoryview(b"".join(pieces))[sent:]
+            self.broken = None
             self._drained = self._loop.create_future()
             self._loop.add_writer(self._connection, self._drain)
 
@@ -336,7 +340,7 @@ class AsyncStreamWriter(Gather):
         except BlockingIOError:
             return
         except OSError as error:
-            self._broken = str(error)
+            self.broken = str(error)
             self._unsent = b""
         if not self._unsent:
             self._unsent = b""  # not a view of nothing of something large

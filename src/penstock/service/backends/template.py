@@ -58,6 +58,8 @@ class LocalTemplate(Forker):
 
     def _lost(self) -> None:
         self._loop.remove_reader(self._control)  # its end says more, and follows
+        if self._ready and self._process is not None:
+            self._process.signal(signal.SIGKILL)  # if only it has closed its own end: it hears no orders
 
     # What the spawner says of it.
 

@@ -35,6 +35,17 @@ def test_next(service: OwnSocket | Tcp) -> None:
     api.close()
 
 
+def test_a_function_s_default_timeout_is_not_ours(service: OwnSocket | Tcp) -> None:
+    socket.setdefaulttimeout(1.5)
+    try:
+        api = service.api()
+    finally:
+        socket.setdefaulttimeout(None)
+    assert api.connection.socket.gettimeout() is None
+    assert api.dial is None or api.dial.gettimeout() is None
+    api.close()
+
+
 def test_a_large_event_comes_whole(service: OwnSocket | Tcp) -> None:
     api = service.api()
     (side,) = service.sides

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from penstock.protocol import runtime_api
-from penstock.runtime import lanes, tagged
+from penstock.runtime import lanes, stream, tagged
 from penstock.runtime.api import ApiError, RuntimeApi, ServiceGone
 from penstock.runtime.errors import RuntimeFault
 from penstock.runtime.lazyio import StringIO
@@ -417,6 +417,22 @@ def test_errors_in_threads(own: OwnSocket) -> None:
         side.event(b'"late"')
         sent = answer(side)
         assert (sent.body, sent.trailers[runtime_api.ERROR_TYPE.lower()]) == (b"one", "KeyError")
+
+
+def test_nothing_follows_a_frame_that_a_thread_cut_short(
+    own: OwnSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def send(connection: Any, pieces: Any) -> None:
+        data = b"".join(pieces)
+        if b"two" in data:
+            connection.send(data[:4])
+            raise MemoryError
+        connection.send(data)
+
+    monkeypatch.setattr(stream, "send_all", send)
+    with served(own, lambda event, context: iter(["one", "two"]), 1, threads=True) as (side,):
+        side.event()
+        assert side.raw().endswith(b"3\r\none\r\n3\r\nt")
 
 
 def test_a_body_that_cannot_be_read_costs_no_thread(own: OwnSocket) -> None:

@@ -594,6 +594,58 @@ def test_an_async_writer_that_was_broken_off_sends_no_more(
     run(test())
 
 
+class Shrunk:
+    """A socket that takes a few bytes of the first send; `sendmsg` is what a writer calls."""
+
+    def __init__(self) -> None:
+        self.sent = b""
+
+    def sendmsg(self, pieces: Sequence[Any], ancillary: Any, flags: int) -> int:
+        self.sent += b"".join(pieces)[:5]
+        return 5
+
+
+def test_nothing_follows_a_frame_that_was_cut_short_asynchronously() -> None:
+    sock = Shrunk()
+    loop = asyncio.new_event_loop()
+    writer = AsyncStreamWriter(sock, [], loop)  # type: ignore[arg-type]
+    pieces = chunk(b"something")
+
+    class Pieces(list[bytes]):
+        """Can be sent once, and then there is no memory to join them."""
+
+        def __iter__(self) -> Iterator[bytes]:
+            if sock.sent:
+                raise MemoryError
+            return super().__iter__()
+
+    async def test() -> None:
+        with pytest.raises(MemoryError):
+            await writer.send(Pieces([pieces]))
+        with pytest.raises(Disconnected, match="cut short"):
+            await writer.finish(LAST_CHUNK)
+
+    loop.run_until_complete(test())
+    loop.close()
+    assert sock.sent == pieces[:5]
+
+
+def test_the_async_timer_copies_nothing_when_nothing_is_held(run: Callable[[Any], None], pair: Pair) -> None:
+    ours, _ = pair
+
+    async def test() -> None:
+        writer = AsyncStreamWriter(ours, [], asyncio.get_running_loop())
+        writing = asyncio.create_task(writer.write(b"x" * 4_000_000))
+        await asyncio.sleep(0)
+        unsent = writer._unsent
+        writer._flush_held()
+        assert writer._unsent is unsent
+        writer.release()
+        writing.cancel()
+
+    run(test())
+
+
 def test_an_async_writer_is_told_that_the_reader_left(run: Callable[[Any], None], pair: Pair) -> None:
     ours, theirs = pair
 

@@ -319,6 +319,7 @@ class AsyncStreamWriter(Gather):
         if self._drained is not None:
             self._unsent = b"".join([self._unsent, *pieces])
             return
+        total = sum(map(len, pieces))
         try:
             sent = self._connection.sendmsg(pieces, [], MSG_DONTWAIT)
         except BlockingIOError:
@@ -326,7 +327,7 @@ class AsyncStreamWriter(Gather):
         except OSError as error:
             self.broken = str(error)
             return
-        if sent != sum(map(len, pieces)):
+        if sent != total:
             self.broken = _CUT
             self._unsent = memoryview(b"".join(pieces))[sent:]
             self.broken = None

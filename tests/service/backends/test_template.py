@@ -199,6 +199,25 @@ def test_what_is_asked_of_a_dead_one_may_come_anew(run: Run, tmp_path: Path, spa
     with_template(run, tmp_path, ECHO, test)
 
 
+def test_one_that_hears_no_orders_is_ended(run: Run, tmp_path: Path) -> None:
+    source = f"""
+import os, signal
+def deaf(number, frame):
+    read, write = os.pipe()
+    os.dup2(read, 3)
+signal.signal(signal.SIGUSR1, deaf)
+{ECHO}
+"""
+
+    async def test(made: Made) -> None:
+        template: Process = await made.owner.wait("spawned")
+        await made.owner.wait("ready")
+        template.signal(signal.SIGUSR1)
+        assert (await made.owner.wait("ended")).status == -signal.SIGKILL
+
+    with_template(run, tmp_path, source, test)
+
+
 def test_with_its_spawner_everything_ends_and_all_is_swept(run: Run, tmp_path: Path) -> None:
     source = """
 import os, time

@@ -203,7 +203,7 @@ class Short:
         self.sent = b""
         self.calls = 0
 
-    def sendmsg(self, pieces: Sequence[Any]) -> int:
+    def sendmsg(self, pieces: Sequence[Any], *_: Any) -> int:
         self.calls += 1
         data = b"".join(pieces)[: self.room]
         self.sent += data
@@ -373,20 +373,22 @@ def test_the_timer_sends_what_a_quiet_generator_left(pair: Pair, still: SimpleNa
     assert got == b"0123456789a" * 3
 
 
-def in_a_burst_of(writer: StreamWriter, theirs: socket.socket) -> None:
-    """The next chunk is held."""
+@pytest.fixture
+def bursting(pair: Pair, still: SimpleNamespace) -> StreamWriter:
+    """A writer to the pair, whose next chunk is held."""
+    ours, theirs = pair
+    writer = StreamWriter(ours, [], FlushTimer())
     for _ in range(AT_ONCE):
         writer.write(b"x")
     theirs.recv(1000)
+    return writer
 
 
 def test_the_timer_survives_a_lack_of_memory(
-    pair: Pair, still: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    bursting: StreamWriter, pair: Pair, still: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, theirs = pair
-    writer = StreamWriter(ours, [], FlushTimer())
-    in_a_burst_of(writer, theirs)
-    writer.write(b"held")
+    _, theirs = pair
+    bursting.write(b"held")
     failing = Failing(MemoryError(), then=stream.chunk_head)
     monkeypatch.setattr(stream, "chunk_head", failing)
     still.now += WINDOW * 1.5
@@ -395,18 +397,16 @@ def test_the_timer_survives_a_lack_of_memory(
 
 
 def test_without_a_thread_for_the_timer_the_next_burst_has_one(
-    pair: Pair, still: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+    bursting: StreamWriter, pair: Pair, still: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, theirs = pair
-    writer = StreamWriter(ours, [], FlushTimer())
-    in_a_burst_of(writer, theirs)
+    _, theirs = pair
     failing = Failing(RuntimeError("can't start new thread"), then=_thread.start_new_thread)
     monkeypatch.setattr(_thread, "start_new_thread", failing)
-    writer.write(b"held")
+    bursting.write(b"held")
     still.now += WINDOW * 1.5
-    writer.write(b"on")
+    bursting.write(b"on")
     assert theirs.recv(1000) == chunk(b"heldon")
-    writer.write(b"held")
+    bursting.write(b"held")
     still.now += WINDOW * 1.5
     assert theirs.recv(1000) == chunk(b"held")
     assert failing.calls == 2
@@ -594,21 +594,8 @@ def test_an_async_writer_that_was_broken_off_sends_no_more(
     run(test())
 
 
-class Shrunk:
-    """A socket that takes a few bytes of the first send; `sendmsg` is what a writer calls."""
-
-    def __init__(self) -> None:
-        self.sent = b""
-
-    def sendmsg(self, pieces: Sequence[Any], ancillary: Any, flags: int) -> int:
-        self.sent += b"".join(pieces)[:5]
-        return 5
-
-
-def test_nothing_follows_a_frame_that_was_cut_short_asynchronously() -> None:
-    sock = Shrunk()
-    loop = asyncio.new_event_loop()
-    writer = AsyncStreamWriter(sock, [], loop)  # type: ignore[arg-type]
+def test_nothing_follows_a_frame_that_was_cut_short_asynchronously(run: Callable[[Any], None]) -> None:
+    sock = Short(5)
     pieces = chunk(b"something")
 
     class Pieces(list[bytes]):
@@ -620,13 +607,13 @@ def test_nothing_follows_a_frame_that_was_cut_short_asynchronously() -> None:
             return super().__iter__()
 
     async def test() -> None:
+        writer = AsyncStreamWriter(sock, [], asyncio.get_running_loop())  # type: ignore[arg-type]
         with pytest.raises(MemoryError):
             await writer.send(Pieces([pieces]))
         with pytest.raises(Disconnected, match="cut short"):
             await writer.finish(LAST_CHUNK)
 
-    loop.run_until_complete(test())
-    loop.close()
+    run(test())
     assert sock.sent == pieces[:5]
 
 

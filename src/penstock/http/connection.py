@@ -90,8 +90,7 @@ class Connection(Link):
 
         A request that came whole before it is begun, be it without its turn: it may be an asynchronous one.
         """
-        if self._turns is not None and self._turns.awaited_by(self):
-            self._turns.leave(self)
+        if self._turns is not None and self._turns.leave(self):
             self._turns = None
             self.resume()
         if self._state is not State.CLOSING:

@@ -5,8 +5,6 @@ under way wait for one of them, and not for all. Where turns are long, nobody wa
 """
 
 import asyncio
-from collections.abc import Callable
-from time import monotonic
 from typing import Protocol
 
 PATIENCE = 0.05  # seconds
@@ -18,11 +16,10 @@ class Waiting(Protocol):
 
 
 class Turns:
-    """The turns of one event loop, shared by connections. `now`: seconds on any clock."""
+    """The turns of one event loop, shared by connections."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, now: Callable[[], float] = monotonic) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._now = now
         self._taken = False
         self._called = False  # `_next` is to be
         self._waiting: dict[Waiting, float] = {}  # since when; who has waited longest is the first
@@ -30,7 +27,7 @@ class Turns:
     def take(self, one: Waiting) -> bool:
         """Whether `one` may begin a request now; else it is told to resume."""
         if self._taken:
-            self._waiting.setdefault(one, self._now())
+            self._waiting.setdefault(one, self._loop.time())
             return False
         self._taken = True
         if not self._called:
@@ -41,13 +38,13 @@ class Turns:
     def awaited_by(self, one: Waiting) -> bool:
         return one in self._waiting
 
-    def leave(self, one: Waiting) -> None:
-        """`one` begins nothing any more."""
-        self._waiting.pop(one, None)
+    def leave(self, one: Waiting) -> bool:
+        """`one` is not to be told any more; whether it waited."""
+        return self._waiting.pop(one, None) is not None
 
     def _next(self) -> None:
         self._called = self._taken = False
-        late = self._now() - PATIENCE
+        late = self._loop.time() - PATIENCE
         while self._waiting:
             one, since = next(iter(self._waiting.items()))
             if self._taken and since > late:

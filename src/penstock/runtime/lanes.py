@@ -452,8 +452,8 @@ class Turn:
         assert self._connection is not None
         writer = self._writer
         if not isinstance(writer, AsyncStreamWriter):
-            if writer is not None and writer.broken is not None:
-                raise Disconnected(writer.broken)
+            if writer is not None:
+                writer.check()
             writer = self._sender(self._connection, [])
         tail = lane.requests.stream_tail(error)
         try:

@@ -29,7 +29,7 @@ WINDOW = 0.001  # seconds
 AT_ONCE = 9  # chunks in a window that are not gathered
 FLUSH_SIZE = 64 * 1024  # bytes gathered at most; larger chunks are sent without a copy
 
-_CUT = "a frame was cut short"  # why nothing may follow, should sending end by any exception
+_CUT = "a frame was cut short"  # set while one is sent: nothing may follow if that ends by an exception
 
 Buffer = bytes | memoryview
 
@@ -81,9 +81,7 @@ class Gather:
             return head + frame(data) if data else head
         over = now >= self.ends
         if over:
-            if (
-                now >= self.ends + WINDOW
-            ):  # quiet since: had it not been kept, the timer had sent what is held
+            if now >= self.ends + WINDOW:  # quiet since; what is held could not be sent meanwhile
                 self._count = 0
             self.ends = now + WINDOW
         if self.held:  # in the middle of a burst, which goes on in the next window: `_count` stays
@@ -120,7 +118,7 @@ class Gather:
 def send_all(connection: socket, pieces: Sequence[Buffer]) -> None:
     """Send the pieces in as few system calls as the socket allows. Raises Disconnected.
 
-    So may a signal handler of the function, anything, while this waits: then who knows how much has left.
+    While this waits, a signal handler of the function's may raise anything: then part of them may have left.
     """
     total = sum(map(len, pieces))
     try:
@@ -134,7 +132,18 @@ def send_all(connection: socket, pieces: Sequence[Buffer]) -> None:
         raise Disconnected(str(error)) from None
 
 
-class StreamWriter(Gather):
+class _Writer(Gather):
+    """What the writers share: they may have broken off."""
+
+    broken: str | None = None  # why nothing can be sent any more
+
+    def check(self) -> None:
+        """Raises Disconnected when nothing can be sent any more."""
+        if self.broken is not None:
+            raise Disconnected(self.broken)
+
+
+class StreamWriter(_Writer):
     """Writes one streamed response, blocking.
 
     One lock is held over deciding and sending: it keeps the order, and whoever finds it taken waits, which
@@ -146,14 +155,12 @@ class StreamWriter(Gather):
         super().__init__(head)
         self._connection = connection
         self._lock = _thread.allocate_lock()
-        self.broken: str | None = None  # why nothing can be sent any more
         self._timer = timer
 
     def write(self, data: Buffer) -> None:
         """Send a chunk. An empty one sends the head and writes no frame. Raises Disconnected."""
         with self._lock:
-            if self.broken is not None:
-                raise Disconnected(self.broken)
+            self.check()
             due = self.add(data, monotonic())
             if due:
                 self._send(due)
@@ -161,8 +168,7 @@ class StreamWriter(Gather):
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail` (the last chunk, and what follows it). Raises Disconnected."""
         with self._lock:
-            if self.broken is not None:
-                raise Disconnected(self.broken)
+            self.check()
             self._send([*self.take(), tail])
 
     def flush_held(self) -> None:
@@ -243,7 +249,7 @@ def _turn() -> Generator[None, None, None]:
     yield
 
 
-class AsyncStreamWriter(Gather):
+class AsyncStreamWriter(_Writer):
     """Writes one streamed response from a coroutine: never a blocking send on the event loop.
 
     What the socket does not take waits here, and `write` with it: at most one flush.
@@ -256,13 +262,11 @@ class AsyncStreamWriter(Gather):
         self._unsent: Buffer = b""
         self._drained: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self.broken: str | None = None  # why nothing can be sent any more
         self._turned = monotonic()  # when the loop last had its turn
 
     async def write(self, data: Buffer) -> None:
         """Send a chunk; as `StreamWriter.write`."""
-        if self.broken is not None:
-            raise Disconnected(self.broken)
+        self.check()
         now = monotonic()  # uvloop's clock stands still until its next turn
         due = self.add(data, now)
         if due:
@@ -294,8 +298,7 @@ class AsyncStreamWriter(Gather):
 
     def end(self, tail: Buffer) -> None:
         """Send what is left, then `tail`; blocking, after `release`. Raises Disconnected."""
-        if self.broken is not None:
-            raise Disconnected(self.broken)
+        self.check()
         send_all(self._connection, [self._unsent, *self.take(), tail])
 
     async def send(self, pieces: Sequence[Buffer]) -> None:
@@ -304,8 +307,7 @@ class AsyncStreamWriter(Gather):
             self._push(pieces)
         while self._drained is not None:
             await self._drained
-        if self.broken is not None:
-            raise Disconnected(self.broken)
+        self.check()
 
     def _flush_held(self) -> None:
         self._timer = None

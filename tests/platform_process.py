@@ -24,6 +24,15 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -
     raise AssertionError(f"waited {seconds:g} s for {what}")
 
 
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not waited for does not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 class Platform:
     """`penstock serve` on free ports, with functions made from source text. A context manager.
 

@@ -118,11 +118,3 @@ class Service:
         self.process.wait(10)
         for each in self.environments:
             each.close()
-
-
-def alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False

@@ -2,12 +2,13 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from gateway_client import Caller, call, log_of, pid
-from platform_process import Platform, wait_until
+from platform_process import Platform, alive, wait_until
 
 MEDDLING = """
     import atexit, logging, os, signal, subprocess, sys, threading, time
@@ -276,10 +277,10 @@ def test_a_child_that_stays_does_not_hold_the_response_back(meddling, case):
     before = pid(meddling)
     answer = call(meddling, f"/{case}")
     assert answer.record["total"] < 10
-    assert is_alive(int(answer.text))
+    assert alive(int(answer.text))
     assert pid(meddling) == before
     call(meddling, "/registers_atexit")
-    wait_until(lambda: not is_alive(int(answer.text)), "the child to end with its environment")
+    wait_until(lambda: not alive(int(answer.text)), "the child to end with its environment")
 
 
 @pytest.mark.parametrize("case", ["a_child_keeps_stdout_open_and_we_exit", "a_detached_child_and_we_exit"])
@@ -288,7 +289,7 @@ def test_a_crash_is_told_at_once_and_children_end_with_the_environment(meddling,
     assert answer.broken
     assert answer.detail == "Runtime exited with error: exit status 6"
     assert answer.record["total"] < 1  # not after the time an open connection is waited for
-    wait_until(lambda: not is_alive(int(answer.text)), "the child to end with its environment")
+    wait_until(lambda: not alive(int(answer.text)), "the child to end with its environment")
 
 
 def test_a_fork_that_returns_from_the_handler_answers_nothing(meddling):
@@ -344,13 +345,8 @@ def test_a_file_descriptor_of_the_function_is_not_ours(tmp_path):
         assert sorted(found.values()) == ["/dev/null", "pipe", "pipe", "socket", "socket"]
 
 
-def is_alive(process: int) -> bool:
-    try:
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 def test_a_process_that_ended_is_not_alive():
-    assert is_alive(os.getpid())
+    assert alive(os.getpid())
+    with subprocess.Popen(["true"]) as ended:
+        wait_until(lambda: not alive(ended.pid), "its end")  # though nobody has waited for it yet
+    assert not alive(ended.pid)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from penstock.protocol import limits
-from platform_process import wait_until
-from spawner_kit import Service, alive
+from platform_process import alive, wait_until
+from spawner_kit import Service
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

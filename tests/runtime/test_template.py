@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from platform_process import wait_until
-from spawner_kit import Service, Spawned, alive
+from platform_process import alive, wait_until
+from spawner_kit import Service, Spawned
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

@@ -16,7 +16,7 @@ from http_kit import LOOPS
 from penstock.protocol import limits
 from penstock.service.backends import Exit, Process, SpawnerError, Spec
 from penstock.service.backends.process import ProcessBackend
-from platform_process import wait_until
+from platform_process import alive, wait_until
 from runtime_kit import Side
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -166,7 +166,7 @@ def test_what_is_asked_of_a_dead_spawner_may_come_anew(tmp_path: Path) -> None:
         told = spawn(backend, tmp_path, ECHO)
         spawner = parent((await told.process).pid)
         os.kill(spawner, signal.SIGKILL)
-        wait_until(lambda: "Z" in Path(f"/proc/{spawner}/stat").read_text(), "its end")  # we are not told yet
+        wait_until(lambda: not alive(spawner), "its end")  # blocking: we are not told of it yet
         late = spawn(backend, tmp_path, ECHO, "e2")
         await late.lost
         assert not late.failure.done()

@@ -14,7 +14,7 @@ import pytest
 from penstock.protocol import limits
 from penstock.service.backends import Exit, Process, Spec
 from penstock.service.backends.process import ProcessBackend
-from platform_process import wait_until
+from platform_process import alive, wait_until
 from runtime_kit import Side
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -26,13 +26,6 @@ ECHO = "def handler(event, context): return event"
 
 def parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def alive(pid: int) -> bool:
-    try:
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2]
-    except OSError:
-        return False
 
 
 class Told:

@@ -13,7 +13,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from gateway_client import Answer, Caller, call
-from platform_process import Platform, wait_until
+from platform_process import Platform, alive, wait_until
 
 POOLED = """
     import os, time
@@ -173,7 +173,7 @@ def test_an_idle_environment_that_is_killed_is_given_no_call(pooled):
     for _ in range(20):
         victim = state(pooled)["pid"]
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: not exists(victim), "its end")  # noqa: B023
+        wait_until(lambda: not alive(victim), "its end")  # noqa: B023
         assert state(pooled)["pid"] != victim
 
 
@@ -192,7 +192,7 @@ def test_a_caller_that_leaves_while_waiting_is_never_served(tmp_path):
 def test_an_idle_environment_is_let_go(tmp_path):
     with Platform(tmp_path, {"pooled": POOLED}, "--idle-expiry", "0.2") as platform:
         first = state(platform)["pid"]
-        wait_until(lambda: not exists(first), "the idle environment to end", 5)
+        wait_until(lambda: not alive(first), "the idle environment to end", 5)
         assert state(platform)["pid"] != first
         assert state(platform)["calls"] == 2  # used often enough, it stays
 
@@ -281,12 +281,3 @@ def test_the_service_goes_on_when_it_has_run_out_of_descriptors(tmp_path):
         answers = [Caller(platform, "/slow") for _ in range(20)]
         assert [caller.finish().status for caller in answers] == [200] * 20
         assert before
-
-
-def exists(process: int) -> bool:
-    """Whether a process lives; one that has ended, and is not buried yet, does not."""
-    try:
-        with open(f"/proc/{process}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
